@@ -1,0 +1,34 @@
+"""Interpretable directions in the h-space of pretrained diffusion models.
+
+    import hspace
+
+    model = hspace.load("faces64")
+    sampler = hspace.Sampler(model, steps=20, eta=1.0)
+    pcs = hspace.PCA(n_components=10).fit(sampler, seeds=range(400)).directions_
+    images = sampler.run(range(4), edit=2.0 * pcs["pc1"])
+
+"h" is the activation of the denoiser's U-Net at its bottleneck, over all timesteps of the reverse process.
+"""
+
+from hspace import plot
+from hspace.diffusion import Sampler
+from hspace.directions import Direction, Directions, Edit
+from hspace.discovery import PCA, calibrate, random_directions
+from hspace.errors import HspaceError
+from hspace.models import Denoiser, load
+from hspace.version import __version__
+
+__all__ = [
+    "PCA",
+    "Denoiser",
+    "Direction",
+    "Directions",
+    "Edit",
+    "HspaceError",
+    "Sampler",
+    "__version__",
+    "calibrate",
+    "load",
+    "plot",
+    "random_directions",
+]

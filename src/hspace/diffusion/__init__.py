@@ -1,0 +1,20 @@
+"""The reverse process: schedules, latents from seeds, and the sampler that records and edits h."""
+
+from hspace.diffusion.intervention import Intervention, Recorder, ShiftAt
+from hspace.diffusion.latents import Latents, SeedLatents
+from hspace.diffusion.sampler import Sampler
+from hspace.diffusion.schedule import Injection, Schedule, make_schedule
+from hspace.diffusion.setting import Setting
+
+__all__ = [
+    "Injection",
+    "Intervention",
+    "Latents",
+    "Recorder",
+    "Sampler",
+    "Schedule",
+    "SeedLatents",
+    "Setting",
+    "ShiftAt",
+    "make_schedule",
+]

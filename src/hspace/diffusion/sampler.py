@@ -1,0 +1,211 @@
+r"""The reverse process with edits of h: batched, keyed by timestep, memory bounded by the batch.
+
+With (eps, x_0) the plain and (eps', x_0') the shifted prediction, a step goes
+
+    symmetric (Haas et al., arXiv 2303.11073):   from x_0' and eps'
+    asymmetric (Kwon et al., arXiv 2210.10960):  from x_0' and eps, with one pass of the encoder and two of the decoder
+
+An edited run meets the x_T and the z_t of the original: they are functions of the seed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hspace.diffusion.intervention import Intervention, Recorder, ShiftAt
+from hspace.diffusion.latents import Latents, SeedLatents, as_seeds
+from hspace.diffusion.schedule import Injection, Schedule, make_schedule
+from hspace.diffusion.setting import Setting
+from hspace.errors import HspaceError
+from hspace.models.denoiser import Denoiser, Spacing
+from hspace.progress import Advance, Progress, reporting
+
+__all__ = ["Edits", "Sampler"]
+
+Edits = Intervention | Sequence["Intervention | None"] | None
+"""One edit for all rows, or one for each row (None: the row stays as it is)."""
+
+
+class Sampler:
+    """Draws samples of a model, plain or edited.
+
+    Args:
+        model: The denoiser.
+        steps: Number of steps S.
+        eta: 0 (DDIM) to 1 (DDPM); one number, or one for each step from the first (highest t) to the last.
+        start: Highest timestep of the grid; default: the model's.
+        spacing: Of the grid; default: the model's.
+        batch_size: Rows in one pass of the network. Default: chosen by the size of a picture, and halved when a GPU
+            runs out of memory (the batch then starts again).
+        max_batch_size: Ceiling of the automatic choice.
+
+    Raises:
+        HspaceError: Steps, eta, start or batch size out of range.
+
+    Example:
+        >>> import hspace
+        >>> sampler = hspace.Sampler(hspace.load("faces64"), steps=2, eta=1.0)
+        >>> sampler.run(range(2)).shape
+        torch.Size([2, 3, 64, 64])
+    """
+
+    def __init__(
+        self,
+        model: Denoiser,
+        steps: int = 50,
+        eta: float | Sequence[float] = 1.0,
+        *,
+        start: int | None = None,
+        spacing: Spacing | None = None,
+        batch_size: int | None = None,
+        max_batch_size: int = 32,
+    ) -> None:
+        self.model = model
+        self.schedule: Schedule = make_schedule(model, steps, eta, start=start, spacing=spacing)
+        if min(batch_size or 1, max_batch_size) < 1 or batch_size == 0:
+            raise HspaceError(f"batch size must be at least 1, not {min(batch_size or 0, max_batch_size)}")
+        self.batch_size = batch_size or _automatic_batch_size(model.image_shape, max_batch_size)
+        self._may_shrink = batch_size is None
+
+    @property
+    def timesteps(self) -> tuple[int, ...]:
+        """(S,) descending."""
+        return self.schedule.timesteps
+
+    def setting(self, injection: Injection = "symmetric") -> Setting:
+        """What a direction found with this sampler remembers of it."""
+        model = self.model
+        return Setting(model.model_id, model.weight_hash, model.tap.name, model.h_shape, self.schedule, injection)
+
+    def latents(self, seeds: Iterable[int]) -> SeedLatents:
+        """x_T and z_t of seeds."""
+        return SeedLatents(as_seeds(seeds), self.model.image_shape)
+
+    def run(
+        self,
+        latents: Latents | Iterable[int],
+        edit: Edits = None,
+        *,
+        record: Recorder | None = None,
+        progress: Progress = False,
+    ) -> Float[Tensor, "n c y x"]:
+        """Sample.
+
+        Args:
+            latents: Or seeds.
+            edit: One edit, or one for each row.
+            record: Receives h at every step; nothing of it is kept here.
+            progress: True for a bar, or a function of (done, total) image-steps.
+
+        Returns:
+            x_0, float32 (float64 for a float64 model) on the CPU; pictures are within about [-1, 1].
+
+        Raises:
+            HspaceError: An edit that does not fit; a number of edits that is not that of rows.
+        """
+        rows = self.as_latents(latents)
+        x_0 = torch.empty(len(rows), *self.model.image_shape, dtype=self.model.state_dtype)
+        for where, batch in self.stream(rows, edit, record=record, progress=progress):
+            x_0[where] = batch.cpu()
+        return x_0
+
+    def stream(
+        self,
+        latents: Latents | Iterable[int],
+        edit: Edits = None,
+        *,
+        record: Recorder | None = None,
+        progress: Progress = False,
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """As `run`, batch by batch: yields the rows and their x_0 on the model's device, and keeps nothing."""
+        rows = self.as_latents(latents)
+        injection, shifts = self._bind(edit, len(rows))
+        with reporting(progress, len(rows) * len(self.schedule)) as advance:
+            first = 0
+            while first < len(rows):
+                where = slice(first, min(first + self.batch_size, len(rows)))
+                try:
+                    x_0 = self._batch(rows[where], where, _of_rows(shifts, where), injection, record, advance)
+                except torch.cuda.OutOfMemoryError:
+                    if not self._may_shrink or self.batch_size == 1:
+                        raise
+                    self.batch_size //= 2
+                    torch.cuda.empty_cache()
+                    continue
+                yield where, x_0
+                first = where.stop
+
+    @torch.no_grad()
+    def _batch(
+        self,
+        latents: Latents,
+        where: slice,
+        shift_at: ShiftAt,
+        injection: Injection,
+        record: Recorder | None,
+        advance: Advance,
+    ) -> Tensor:
+        model, schedule = self.model, self.schedule
+        x_t = latents.x_T().to(model.device, model.state_dtype)
+        for timestep, alpha_prev, sigma in zip(schedule.timesteps, schedule.alphas_prev, schedule.sigmas, strict=True):
+            shift = shift_at(timestep)
+            if shift is None or injection == "symmetric":
+                (eps, x_0), h = model.observe(x_t, timestep, shift=shift)
+            else:
+                encoding = model.encode(x_t, timestep)
+                h = encoding.h
+                both = model.decode(encoding, torch.cat([h, h + shift.to(h)]))
+                eps, x_0 = both.eps[: len(x_t)], both.x_0[len(x_t) :]
+            if record is not None:
+                record(timestep, h, where)
+            x_t = math.sqrt(alpha_prev) * x_0 + math.sqrt(max(1.0 - alpha_prev - sigma**2, 0.0)) * eps
+            if sigma > 0:
+                x_t = x_t + sigma * latents.z(timestep).to(x_t)
+            advance(len(x_t))
+        return x_t
+
+    def as_latents(self, latents: Latents | Iterable[int]) -> Latents:
+        """Latents as they are, seeds as the latents they stand for."""
+        return cast(Latents, latents) if hasattr(latents, "x_T") else self.latents(cast(Iterable[int], latents))
+
+    def _bind(self, edit: Edits, n: int) -> tuple[Injection, list[ShiftAt | None]]:
+        """How shifts go in, and the shifts of every row; each distinct edit is bound once."""
+        edits = list(edit) if isinstance(edit, Sequence) else [edit] * n
+        if len(edits) != n:
+            raise HspaceError(f"{len(edits)} edits for {n} samples: give one edit, or one for each")
+        distinct = {id(e): e for e in edits if e is not None}
+        modes: set[Injection] = {e.injection for e in distinct.values() if e.injection is not None}
+        if len(modes) > 1:
+            raise HspaceError("symmetric and asymmetric edits can't share a run")
+        injection: Injection = modes.pop() if modes else "symmetric"
+        setting = self.setting(injection)
+        bound = {key: e.bind(setting, self.model.device) for key, e in distinct.items()}
+        return injection, [bound.get(id(e)) for e in edits]
+
+
+def _of_rows(shifts: Sequence[ShiftAt | None], where: slice) -> ShiftAt:
+    """The shifts of a batch: (b, *h_shape), or (1, *h_shape) where all rows share one; None where nothing changes."""
+    rows = shifts[where]
+    distinct = list(dict.fromkeys(rows))
+
+    def shift_at(timestep: int) -> Tensor | None:
+        drawn = {shift: shift(timestep) if shift else None for shift in distinct}
+        some = next((h for h in drawn.values() if h is not None), None)
+        if some is None:
+            return None
+        filled = {shift: torch.zeros_like(some) if h is None else h for shift, h in drawn.items()}
+        return torch.stack([filled[shift] for shift in (rows if len(distinct) > 1 else distinct)])
+
+    return shift_at
+
+
+def _automatic_batch_size(image_shape: tuple[int, ...], ceiling: int) -> int:
+    """As many pictures as 32 of 64 x 64 have pixels: on a CPU more brings nothing, and memory stays small."""
+    pixels = image_shape[-1] * image_shape[-2]
+    return max(1, min(ceiling, 32 * 64 * 64 // pixels))

@@ -1,0 +1,194 @@
+r"""A direction: one vector of h for every timestep of a grid, and the memory of how it was found.
+
+The unit of strength is one for all methods: the vector of timestep t is scaled such that strength 1 moves h by one
+standard deviation of the population's h along it,
+
+    v_t = std(<h_t, u_t>) u_t,   |u_t| = 1,   and an edit adds  strength * v_t  to h_t.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hspace.diffusion.intervention import ShiftAt
+from hspace.diffusion.schedule import Injection
+from hspace.diffusion.setting import Setting
+from hspace.directions.retime import retimed
+from hspace.errors import HspaceError
+
+if TYPE_CHECKING:
+    from hspace.directions.edit import Edit
+
+__all__ = ["Direction", "check_strength"]
+
+
+@dataclass(frozen=True, eq=False)
+class Direction:
+    """A vector of h per timestep.
+
+    Directions found in the same setting form a vector space: `+`, `-`, `*` and `/` by a number, unary `-`. A direction
+    is an edit too: `sampler.run(latents, edit=2.0 * smile - beard)`.
+
+    Args:
+        vectors: (S, *h_shape), row i for `setting.schedule.timesteps[i]`; strength 1 adds them to h.
+        setting: Model, tap, grid, eta and injection that it was found with.
+        name: For people.
+        origin: How it was found: method, parameters, seeds, version of the package. Plain JSON types.
+
+    Raises:
+        HspaceError: Vectors of the wrong shape, or with NaN or infinite numbers.
+
+    Example:
+        >>> import torch
+        >>> from hspace.diffusion import Schedule, Setting
+        >>> from hspace.directions import Direction
+        >>> schedule = Schedule((2, 1), (0.1, 0.5), 1.0, (0.0, 0.0), train_timesteps=3)
+        >>> setting = Setting("tiny", "0" * 16, "mid_block", (4, 1, 1), schedule)
+        >>> a, b = (Direction(torch.randn(2, 4, 1, 1), setting, name) for name in "ab")
+        >>> (2 * a - b).name
+        '2 a - b'
+        >>> round(a.cosine(3 * a), 4), round(a.cosine(-a), 4)
+        (1.0, -1.0)
+    """
+
+    vectors: Float[Tensor, "s *h"]
+    setting: Setting
+    name: str = "direction"
+    origin: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        expected = (len(self.setting.schedule), *self.setting.h_shape)
+        if tuple(self.vectors.shape) != expected:
+            raise HspaceError(f"direction {self.name!r}: expected vectors of shape {expected}, found {tuple(self.vectors.shape)}")
+        if not bool(self.vectors.isfinite().all()):
+            raise HspaceError(f"direction {self.name!r} holds NaN or infinite numbers")
+
+    @property
+    def timesteps(self) -> tuple[int, ...]:
+        """(S,) descending."""
+        return self.setting.schedule.timesteps
+
+    def __add__(self, other: Direction) -> Direction:
+        if not isinstance(other, Direction):
+            return NotImplemented
+        if other.setting != self.setting:
+            self.setting.check_same_space(other.setting)
+            raise HspaceError(f"{self.name!r} and {other.name!r} were found on different grids: retime one, or sum them in an Edit")
+        name = f"{self.name} - {other.name[1:]}" if other.name.startswith("-") else f"{self.name} + {other.name}"
+        origin = {"method": "sum", "of": [dict(self.origin), dict(other.origin)]}
+        return Direction(self.vectors + other.vectors, self.setting, name, origin)
+
+    def __sub__(self, other: Direction) -> Direction:
+        return self + (-other) if isinstance(other, Direction) else NotImplemented
+
+    def __neg__(self) -> Direction:
+        return replace(self, vectors=-self.vectors, name=self.name[1:] if self.name.startswith("-") else f"-{self.name}")
+
+    def __mul__(self, strength: float) -> Direction:
+        if not isinstance(strength, numbers.Real):
+            return NotImplemented
+        check_strength(strength)
+        sign, size = "-" if strength < 0 else "", abs(strength)
+        inner = f"({self.name})" if " + " in self.name or " - " in self.name else self.name
+        name = f"{sign}{inner}" if size == 1 else f"{sign}{size:g} {inner}"
+        return replace(self, vectors=self.vectors * float(strength), name=name)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, divisor: float) -> Direction:
+        return self * (1 / divisor) if isinstance(divisor, numbers.Real) else NotImplemented
+
+    def norms(self) -> Float[Tensor, " s"]:
+        """Euclidean norm at each timestep: the standard deviation of h along it, in the unit of strength."""
+        return self.vectors.flatten(1).norm(dim=1)
+
+    def norm(self) -> float:
+        """Euclidean norm over all timesteps."""
+        return float(self.vectors.norm())
+
+    def cosine(self, other: Direction) -> float:
+        """Cosine of the angle between two directions as flattened (S, *h_shape) vectors.
+
+        Raises:
+            HspaceError: Different models or grids, or one of them is zero.
+        """
+        self.setting.check_same_space(other.setting)
+        if self.timesteps != other.timesteps:
+            raise HspaceError(f"{self.name!r} and {other.name!r} were found on different grids: retime one")
+        scale = self.norm() * other.norm()
+        if scale == 0:
+            raise HspaceError(f"the cosine of {self.name!r} and {other.name!r} is undefined: one of them is zero")
+        return float((self.vectors * other.vectors.to(self.vectors)).sum()) / scale
+
+    def renamed(self, name: str) -> Direction:
+        return replace(self, name=name)
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Direction:
+        """On another device or in another precision."""
+        return replace(self, vectors=self.vectors.to(device=device, dtype=dtype))
+
+    def calibrated(self, stds: Float[Tensor, " s"] | Sequence[float]) -> Direction:
+        """The same direction in the unit of strength.
+
+        Args:
+            stds: (S,) standard deviation of the population's h along it at each timestep,
+                e.g. from `hspace.calibrate`.
+
+        Raises:
+            HspaceError: Wrong length, not positive, or the direction is zero at a timestep.
+        """
+        given = torch.as_tensor(stds, dtype=self.vectors.dtype, device=self.vectors.device)
+        if given.shape != (len(self.timesteps),) or not bool((given > 0).all() and given.isfinite().all()):
+            raise HspaceError(f"expected {len(self.timesteps)} positive standard deviations, one for each timestep")
+        norms = self.norms()
+        if bool((norms == 0).any()):
+            raise HspaceError(f"direction {self.name!r} is zero at a timestep and can't be calibrated")
+        scale = (given / norms).reshape(-1, *[1] * len(self.setting.h_shape))
+        return replace(self, vectors=self.vectors * scale)
+
+    def retimed(self, setting: Setting, *, rescale: bool = True) -> Direction:
+        """For another grid, eta or injection; see `hspace.directions.retime`.
+
+        Raises:
+            HspaceError: Another model, or a grid that reaches where the direction knows nothing.
+        """
+        if setting == self.setting:
+            return self
+        vectors = retimed(self.vectors, self.setting, setting, rescale=rescale)
+        return replace(self, vectors=vectors, setting=setting, origin={**self.origin, "retimed_from": self.setting.to_json()})
+
+    def during(self, first: int, last: int) -> Edit:
+        """An edit by this direction at timesteps first >= t >= last only.
+
+        Example: `smile.during(700, 300)`.
+        """
+        from hspace.directions.edit import Edit
+
+        return Edit.of(self, window=(first, last))
+
+    # A direction is an intervention: itself at strength 1.
+    @property
+    def injection(self) -> Injection | None:
+        return None
+
+    def bind(self, setting: Setting, device: torch.device) -> ShiftAt | None:
+        from hspace.directions.edit import Edit
+
+        return Edit.of(self).bind(setting, device)
+
+
+def check_strength(strength: float) -> float:
+    """Raises:
+    HspaceError: NaN or infinite.
+    """
+    if not math.isfinite(strength):
+        raise HspaceError(f"strength must be a finite number, not {strength}")
+    return float(strength)

@@ -1,0 +1,117 @@
+"""An edit: directions with their strengths and time windows, summed in h."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from hspace.diffusion.intervention import ShiftAt
+from hspace.diffusion.schedule import Injection
+from hspace.diffusion.setting import Setting
+from hspace.directions.direction import Direction, check_strength
+from hspace.errors import HspaceError
+
+__all__ = ["Edit", "Term"]
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """One direction in an edit.
+
+    Args:
+        direction: What moves.
+        strength: How far, in standard deviations of h along it.
+        window: (first, last): acts at timesteps first >= t >= last; None: at all.
+
+    Raises:
+        HspaceError: A strength that is NaN or infinite; a window that goes upwards.
+    """
+
+    direction: Direction
+    strength: float = 1.0
+    window: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        check_strength(self.strength)
+        if self.window is not None and self.window[0] < self.window[1]:
+            raise HspaceError(f"a window goes down from a high timestep to a low one, not from {self.window[0]} to {self.window[1]}")
+
+    def acts_at(self, timestep: int) -> bool:
+        return self.strength != 0 and (self.window is None or self.window[0] >= timestep >= self.window[1])
+
+
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """A sum of terms; several edits in sequence are the sum of their terms in one run (Haas et al., section 5).
+
+    Args:
+        terms: Directions with strength and window. They may come from different grids.
+        injection: How the shift goes in; None: symmetric, unless another edit of the same run says otherwise.
+
+    Example:
+        >>> import torch
+        >>> from hspace.diffusion import Schedule, Setting
+        >>> from hspace.directions import Direction, Edit
+        >>> schedule = Schedule((2, 1), (0.1, 0.5), 1.0, (0.0, 0.0), train_timesteps=3)
+        >>> setting = Setting("tiny", "0" * 16, "mid_block", (4, 1, 1), schedule)
+        >>> smile = Direction(torch.ones(2, 4, 1, 1), setting, "smile")
+        >>> edit = 2.0 * (Edit.of(smile) + smile.during(2, 2))
+        >>> shift_at = edit.bind(setting, torch.device("cpu"))
+        >>> shift_at(2).flatten().tolist(), shift_at(1).flatten().tolist()
+        ([4.0, 4.0, 4.0, 4.0], [2.0, 2.0, 2.0, 2.0])
+    """
+
+    terms: Sequence[Term]
+    injection: Injection | None = None
+
+    @classmethod
+    def of(
+        cls,
+        direction: Direction,
+        strength: float = 1.0,
+        *,
+        window: tuple[int, int] | None = None,
+        injection: Injection | None = None,
+    ) -> Edit:
+        """An edit by one direction."""
+        return cls((Term(direction, strength, window),), injection)
+
+    def __add__(self, other: Edit | Direction) -> Edit:
+        if isinstance(other, Direction):
+            other = Edit.of(other)
+        if not isinstance(other, Edit):
+            return NotImplemented
+        if None not in (self.injection, other.injection) and self.injection != other.injection:
+            raise HspaceError("a symmetric and an asymmetric edit can't be summed")
+        return Edit((*self.terms, *other.terms), self.injection or other.injection)
+
+    __radd__ = __add__
+
+    def __mul__(self, strength: float) -> Edit:
+        check_strength(strength)
+        return replace(self, terms=tuple(replace(term, strength=strength * term.strength) for term in self.terms))
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Edit:
+        return -1.0 * self
+
+    def bind(self, setting: Setting, device: torch.device) -> ShiftAt | None:
+        """The shifts for one run: every direction retimed to its grid; None if all strengths are 0."""
+        active = [term for term in self.terms if term.strength != 0]
+        for term in self.terms:
+            term.direction.setting.check_same_space(setting)
+        if not active:
+            return None
+        rows = {timestep: row for row, timestep in enumerate(setting.schedule.timesteps)}
+        vectors = [term.direction.retimed(setting).vectors.to(device) for term in active]
+
+        def shift_at(timestep: int) -> Tensor | None:
+            row = rows[timestep]
+            parts = [v[row] * term.strength for term, v in zip(active, vectors, strict=True) if term.acts_at(timestep)]
+            return sum(parts[1:], start=parts[0]) if parts else None
+
+        return shift_at

@@ -1,0 +1,89 @@
+"""Directions on disk: one safetensors file.
+
+Tensors: `vectors` (k, S, *h_shape) and `measured.NAME` (S, k). Metadata: `hspace` holds JSON with the format, the
+setting (model id, weight hash, tap, shape of h, grid, eta, injection) and name and origin of every direction.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from hspace.diffusion.setting import Setting
+from hspace.errors import HspaceError
+
+__all__ = ["read", "write"]
+
+FORMAT = "hspace-directions-1"
+
+
+def write(
+    path: str | PathLike[str],
+    vectors: Tensor,
+    measured: Mapping[str, Tensor],
+    setting: Setting,
+    labels: Sequence[Mapping[str, Any]],
+) -> None:
+    """Write to a temporary name beside the target, then rename: a broken file is never left behind."""
+    path = Path(path)
+    header = {"format": FORMAT, "setting": setting.to_json(), "directions": list(labels)}
+    tensors = {"vectors": vectors, **{f"measured.{name}": value for name, value in measured.items()}}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    partial = ""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        os.close(handle)
+        save_file(tensors, partial, {"hspace": json.dumps(header)})
+        os.chmod(partial, 0o666 & ~_umask())
+        os.replace(partial, path)
+    except (OSError, SafetensorError) as error:
+        raise HspaceError(f"can't write {path} ({error})") from error
+    finally:
+        if partial and os.path.exists(partial):
+            os.unlink(partial)
+
+
+def read(path: str | PathLike[str]) -> tuple[Tensor, dict[str, Tensor], Setting, list[dict[str, Any]]]:
+    """Vectors, what was measured, the setting, and name and origin of each.
+
+    Raises:
+        HspaceError: Names the file, what was expected and what was found.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise HspaceError(f"{path}: expected a file of directions, found {'a folder' if path.is_dir() else 'nothing'}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get("hspace", "{}"))
+            if header.get("format") != FORMAT:
+                found = header.get("format") or f"tensors {', '.join(sorted(file.keys())[:3])} without hspace metadata"
+                raise HspaceError(f"{path}: expected a file of format {FORMAT}, found {found}")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise HspaceError(f"{path}: no readable safetensors file, truncated perhaps ({error})") from error
+    try:
+        setting, labels, vectors = Setting.from_json(header["setting"]), header["directions"], tensors.pop("vectors")
+    except (KeyError, HspaceError) as error:
+        raise HspaceError(f"{path}: incomplete, {error} is missing") from error
+    expected = (len(labels), len(setting.schedule), *setting.h_shape)
+    if tuple(vectors.shape) != expected:
+        raise HspaceError(f"{path}: expected vectors of shape {expected}, found {tuple(vectors.shape)}")
+    if not bool(vectors.isfinite().all()):
+        raise HspaceError(f"{path}: vectors hold NaN or infinite numbers")
+    return vectors, {name.removeprefix("measured."): value for name, value in tensors.items()}, setting, labels
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

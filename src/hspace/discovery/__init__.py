@@ -1,0 +1,6 @@
+"""Methods that find directions, one file each; all are estimators with `fit` and `directions_`."""
+
+from hspace.discovery.calibration import calibrate, random_directions
+from hspace.discovery.pca import PCA
+
+__all__ = ["PCA", "calibrate", "random_directions"]

@@ -1,0 +1,90 @@
+"""The unit of strength for any direction, and random directions as the control."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hspace.diffusion import Sampler, Setting
+from hspace.diffusion.latents import as_seeds
+from hspace.directions import Direction, Directions
+from hspace.errors import HspaceError
+from hspace.progress import Progress
+from hspace.version import __version__
+
+__all__ = ["calibrate", "random_directions"]
+
+
+def calibrate(
+    directions: Directions | Direction, sampler: Sampler, seeds: Iterable[int], *, progress: Progress = False
+) -> Directions:
+    """Scale directions such that strength 1 is one standard deviation of h along them, at every timestep.
+
+    Args:
+        directions: Found by any means, of any length, in the sampler's setting (retime them first if need be).
+        sampler: Draws the population.
+        seeds: At least 2; 100 give the standard deviations to about 7 %.
+
+    Returns:
+        The same directions, longer or shorter.
+
+    Raises:
+        HspaceError: Too few samples; another setting; a direction along which h does not vary.
+
+    Example:
+        >>> import hspace
+        >>> sampler = hspace.Sampler(hspace.load("faces64"), steps=2)
+        >>> pcs = hspace.PCA(n_components=2).fit(sampler, seeds=range(4)).directions_
+        >>> again = hspace.calibrate(5.0 * pcs["pc0"], sampler, seeds=range(4))[0]
+        >>> bool((again.norms() / pcs["pc0"].norms() - 1).abs().max() < 1e-3)
+        True
+    """
+    given = Directions([directions]) if isinstance(directions, Direction) else directions
+    seeds = as_seeds(seeds)
+    if len(seeds) < 2:
+        raise HspaceError("a standard deviation needs at least 2 samples")
+    if given.setting.schedule != sampler.schedule:
+        raise HspaceError("directions are calibrated on the grid they were found on: retime them to this sampler's first")
+    given.setting.check_same_space(sampler.setting())
+    units = torch.stack([item.vectors.flatten(1) for item in given]).to(sampler.model.device)  # (k, S, d)
+    units = units / units.norm(dim=2, keepdim=True)
+    row_of = {timestep: row for row, timestep in enumerate(sampler.timesteps)}
+    scores: dict[tuple[int, int], Tensor] = {}  # (first row, timestep) -> (b, k); k numbers a sample, not h
+
+    def record(timestep: int, h: Tensor, rows: slice) -> None:
+        scores[rows.start, timestep] = (h.flatten(1).to(units) @ units[:, row_of[timestep]].T).double().cpu()
+
+    for _ in sampler.stream(seeds, record=record, progress=progress):
+        pass
+    by_timestep = [torch.cat([s for (_, t), s in sorted(scores.items()) if t == timestep]) for timestep in sampler.timesteps]
+    stds = torch.stack([s.std(0) for s in by_timestep])  # (S, k)
+    return Directions([item.calibrated(stds[:, j]) for j, item in enumerate(given)], given.measured)
+
+
+def random_directions(
+    setting: Setting, norms: Float[Tensor, " s"], n: int = 1, *, seed: int = 0
+) -> Directions:
+    """Gaussian directions of given norms: the control that a found direction has to beat (Haas et al., figure 4).
+
+    Args:
+        setting: Of the directions they are compared with.
+        norms: (S,) norm at each timestep, e.g. `pcs["pc0"].norms()`.
+        n: How many.
+        seed: Determines them.
+
+    Example:
+        >>> import hspace
+        >>> sampler = hspace.Sampler(hspace.load("faces64"), steps=2)
+        >>> control = hspace.random_directions(sampler.setting(), norms=[1.0, 2.0], n=2)
+        >>> control.names, control[0].norms().tolist()
+        (('random0', 'random1'), [1.0, 2.0])
+    """
+    generator = torch.Generator().manual_seed(seed)
+    vectors = torch.randn(n, len(setting.schedule), *setting.h_shape, generator=generator)
+    scale = torch.as_tensor(norms, dtype=vectors.dtype) / vectors.flatten(2).norm(dim=2)
+    vectors = vectors * scale.reshape(*scale.shape, *[1] * len(setting.h_shape))
+    origin = {"method": "random", "parameters": {"n": n}, "seed": seed, "version": __version__}
+    return Directions([Direction(v, setting, f"random{i}", origin) for i, v in enumerate(vectors)])

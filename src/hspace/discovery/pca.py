@@ -1,0 +1,206 @@
+"""PCA directions of h (Haas et al., arXiv 2303.11073, section 3.2): unsupervised, global, streamed.
+
+    draw x_T and z, run the sampler, record h_t at every t
+    for each t: PCA of {vec(h_t)}, v_j = (j-th component at T, ..., j-th component at 1)
+    an edit adds strength * std_{j,t} * v_{j,t} to h_t
+
+or one joint PCA of the concatenated h_{T:1}. No h is kept: a batch is folded into mergeable sketches, one for each
+timestep (`hspace.discovery.sketch`), so memory does not depend on the number of samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Self
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hspace.diffusion import Sampler, Setting
+from hspace.diffusion.latents import as_seeds
+from hspace.directions import Direction, Directions
+from hspace.discovery.alignment import align
+from hspace.discovery.sketch import Sketch
+from hspace.errors import HspaceError
+from hspace.progress import Progress
+from hspace.version import __version__
+
+__all__ = ["PCA"]
+
+_WITNESSES = 256  # samples whose scores are compared between timesteps
+
+
+class PCA:
+    """Principal components of h.
+
+    Args:
+        n_components: k.
+        joint: One PCA of the concatenated h of all timesteps, instead of one for each timestep.
+        sketch_size: Number of axes carried along while streaming; default 2 k + 80. Up to that many samples the
+            result is the exact PCA; beyond, the more the closer.
+
+    Attributes:
+        directions_: The components as `Directions` pc0, pc1, ..., in the unit of strength, with
+            `explained_variance_ratio` measured along.
+        explained_variance_: (S, k) variance of h_t along each component, at every timestep.
+        explained_variance_ratio_: The same over the variance of h_t.
+        agreement_: (S, k) how well each component agrees with its neighbours along t (1: the same samples score high
+            on both); all 1 for a joint PCA.
+        mean_: (S, *h_shape) mean of h.
+        n_samples_seen_: Number of samples.
+
+    Raises:
+        HspaceError: Fewer than 1 component, more components than samples.
+
+    Example:
+        >>> import hspace
+        >>> sampler = hspace.Sampler(hspace.load("faces64"), steps=2)
+        >>> pca = hspace.PCA(n_components=2).fit(sampler, seeds=range(4))
+        >>> pca.directions_.names, pca.explained_variance_ratio_.shape
+        (('pc0', 'pc1'), torch.Size([2, 2]))
+    """
+
+    def __init__(self, n_components: int = 10, *, joint: bool = False, sketch_size: int | None = None) -> None:
+        self.n_components = n_components
+        self.joint = joint
+        self.sketch_size = sketch_size
+
+    def fit(self, sampler: Sampler, seeds: Iterable[int], *, progress: Progress = False) -> Self:
+        """Draw the samples of the seeds and find the components of their h.
+
+        A run that is interrupted (Ctrl-C) keeps the batches it has finished: `n_samples_seen_` tells how many, and
+        `finish()` turns them into directions.
+        """
+        seeds = as_seeds(seeds)
+        self._check(len(seeds))
+        self.setting_: Setting = sampler.setting()
+        self.seeds_: tuple[int, ...] = ()
+        self._sketches: list[Sketch] = []
+        batch: list[Tensor] = []
+
+        def record(timestep: int, h: Tensor, _: slice) -> None:
+            if timestep == self.setting_.schedule.timesteps[0]:
+                batch.clear()
+            batch.append(h.flatten(1))
+
+        for rows, _ in sampler.stream(seeds, record=record, progress=progress):
+            self._fold([Sketch.of(samples, self._rank, _WITNESSES) for samples in self._clouds(batch)])
+            self.seeds_ += seeds[rows]
+        return self.finish()
+
+    def merge(self, other: PCA) -> Self:
+        """Take in what another PCA has seen, as if this one had seen it too.
+
+        Raises:
+            HspaceError: The other was fitted in another setting or on some of the same seeds, or differs in `joint`.
+        """
+        if other.setting_ != self.setting_ or other.joint != self.joint:
+            raise HspaceError("only PCAs of one setting (model, tap, grid, eta) and one kind merge")
+        if shared := set(self.seeds_) & set(other.seeds_):
+            raise HspaceError(f"both parts have seen seed {min(shared)}; parts must be disjoint to merge")
+        self._fold(other._sketches)
+        self.seeds_ += other.seeds_
+        return self.finish()
+
+    @property
+    def n_samples_seen_(self) -> int:
+        return len(self.seeds_)
+
+    def finish(self) -> Self:
+        """Turn what has been seen into directions; `fit` and `merge` end with it."""
+        self._check(self.n_samples_seen_)
+        if self.joint:
+            axes, variances, totals, self.agreement_ = self._joint_components()
+        else:
+            axes, variances, totals, self.agreement_ = self._components_by_timestep()
+        shape = self.setting_.h_shape
+        self.mean_ = self._means().reshape(-1, *shape)
+        self.explained_variance_ = variances
+        self.explained_variance_ratio_ = variances / totals[:, None]
+        vectors = axes * variances.sqrt()[..., None]  # (S, k, d)
+        origin = self._origin()
+        items = [
+            Direction(vectors[:, j].reshape(-1, *shape).float().cpu(), self.setting_, f"pc{j}", {**origin, "component": j})
+            for j in range(self.n_components)
+        ]
+        measured = {"explained_variance_ratio": self.explained_variance_ratio_, "agreement": self.agreement_}
+        self.directions_ = Directions(items, {name: value.float().cpu() for name, value in measured.items()})
+        return self
+
+    @property
+    def _rank(self) -> int:
+        return max(self.sketch_size or 2 * self.n_components + 80, self.n_components)
+
+    def _check(self, samples: int) -> None:
+        if self.n_components < 1:
+            raise HspaceError(f"n_components must be at least 1, not {self.n_components}")
+        if self.n_components >= samples:
+            raise HspaceError(
+                f"{self.n_components} components need more than {self.n_components} samples, not {samples}"
+            )
+
+    def _clouds(self, batch: list[Tensor]) -> list[Tensor]:
+        """One cloud of vectors for each timestep, or one of all timesteps together."""
+        wide = torch.float64 if batch[0].dtype == torch.float64 else torch.float32
+        return [torch.cat(batch, 1).to(wide)] if self.joint else [h.to(wide) for h in batch]
+
+    def _fold(self, parts: list[Sketch]) -> None:
+        if self._sketches:
+            parts = [a.merged(b, self._rank, _WITNESSES) for a, b in zip(self._sketches, parts, strict=True)]
+        self._sketches = parts
+
+    def _means(self) -> Float[Tensor, "s d"]:
+        means = torch.cat([sketch.mean for sketch in self._sketches])
+        return means.reshape(len(self.setting_.schedule), -1)
+
+    def _components_by_timestep(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Axes (S, k, d), variances (S, k), variance of h_t (S,) and agreement (S, k), aligned along t."""
+        k = self.n_components
+        short = min(len(sketch.values) for sketch in self._sketches)
+        if short < k:
+            raise HspaceError(f"h varies in {short} directions only: ask for at most {short} components, not {k}")
+        scores = [sketch.coordinates[:, :k].double().cpu().numpy() for sketch in self._sketches]
+        order, signs, agreement = align(scores)
+        axes, variances = [], []
+        for sketch, rows, sign in zip(self._sketches, order.tolist(), signs, strict=True):
+            axes.append(sketch.axes[rows] * torch.as_tensor(sign).to(sketch.axes)[:, None])
+            variances.append(sketch.variances()[rows])
+        totals = torch.stack([sketch.variance() for sketch in self._sketches])
+        return self._in_final_order(torch.stack(axes), torch.stack(variances), totals, torch.as_tensor(agreement))
+
+    def _joint_components(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The same for one PCA over all timesteps: each component cut at the timesteps, its variance from the sketch."""
+        (sketch,) = self._sketches
+        k, steps = self.n_components, len(self.setting_.schedule)
+        if len(sketch.values) < k:
+            raise HspaceError(f"h varies in {len(sketch.values)} directions only: ask for at most that many components, not {k}")
+        everything = sketch.axes.reshape(len(sketch.axes), steps, -1).transpose(0, 1)  # (S, r, d)
+        axes = everything[:, :k] / everything[:, :k].norm(dim=2, keepdim=True).clamp_min(1e-30)
+        along = axes @ everything.transpose(1, 2)  # (S, k, r)
+        variances = (along.square() * sketch.variances()).sum(-1)
+        totals = (everything.square().sum(-1) * sketch.variances()).sum(-1)
+        return self._in_final_order(axes, variances, totals, torch.ones(steps, k))
+
+    @staticmethod
+    def _in_final_order(
+        axes: Tensor, variances: Tensor, totals: Tensor, agreement: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """By mean explained share, with a sign that does not depend on chance: the largest mean entry is positive."""
+        order = (variances / totals[:, None]).mean(0).argsort(descending=True)
+        axes, variances, agreement = axes[:, order], variances[:, order], agreement[:, order.cpu()]
+        mean = axes.mean(0)
+        sign = mean.gather(1, mean.abs().argmax(1, keepdim=True)).sign()  # (k, 1)
+        return axes * sign, variances, totals, agreement
+
+    def _origin(self) -> dict[str, Any]:
+        parameters = {"n_components": self.n_components, "joint": self.joint, "sketch_size": self._rank}
+        seeds = _ranges(np.array(sorted(self.seeds_)))
+        return {"method": "pca", "parameters": parameters, "seeds": seeds, "version": __version__}
+
+
+def _ranges(seeds: np.ndarray) -> list[list[int]]:
+    """Sorted seeds as [first, last] pairs."""
+    parts = np.split(seeds, np.flatnonzero(np.diff(seeds) != 1) + 1)
+    return [[int(part[0]), int(part[-1])] for part in parts]

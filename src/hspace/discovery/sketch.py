@@ -1,0 +1,115 @@
+r"""A streaming, mergeable summary of a cloud of vectors: mean, variance, leading principal axes.
+
+n vectors of dimension d are summarised by their mean, their total variance and the `rank` leading singular vectors
+and values of the centred data. Summaries merge exactly as long as no more than `rank` directions have been seen:
+with W_i = S_i V_i the scaled axes of part i,
+
+    (sum of both)^T (sum of both) = W_1^T W_1 + W_2^T W_2 + n_1 n_2 / (n_1 + n_2) (m_1 - m_2)(m_1 - m_2)^T
+
+(Ross et al. 2008, incremental PCA; the batches of a stream are parts too). Beyond that the axes behind the `rank`-th
+are dropped at every merge, and with some oversampling the leading ones stay right. Memory is rank x d, whatever n.
+
+The sketch also carries the coordinates of the first few samples along its axes, turned with them at every merge, so
+that the scores of one sample at different timesteps can be compared without keeping its h.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+__all__ = ["Sketch"]
+
+
+@dataclass(frozen=True, eq=False)
+class Sketch:
+    """Attributes:
+    n: Number of vectors seen.
+    mean: (d,).
+    axes: (r, d) orthonormal rows, r <= rank.
+    values: (r,) singular values of the centred data along them, descending.
+    total: Sum of squared distances from the mean, over all d dimensions.
+    coordinates: (m, r) centred coordinates of the first m samples along the axes.
+    """
+
+    n: int
+    mean: Float[Tensor, " d"]
+    axes: Float[Tensor, "r d"]
+    values: Float[Tensor, " r"]
+    total: Float[Tensor, ""]
+    coordinates: Float[Tensor, "m r"]
+
+    @classmethod
+    def of(cls, samples: Float[Tensor, "n d"], rank: int, witnesses: int) -> Sketch:
+        """Summary of a batch.
+
+        Args:
+            samples: At least one.
+            rank: Number of axes kept.
+            witnesses: Number of samples whose coordinates are kept.
+
+        Example:
+            >>> import torch
+            >>> from hspace.discovery.sketch import Sketch
+            >>> whole = torch.randn(50, 20, dtype=torch.float64)
+            >>> a, b = (Sketch.of(part, rank=20, witnesses=8) for part in whole.split([20, 30]))
+            >>> merged, exact = a.merged(b, 20, 8), torch.linalg.svdvals(whole - whole.mean(0))
+            >>> bool((merged.values - exact).abs().max() < 1e-6)
+            True
+        """
+        mean = samples.mean(0)
+        centred = samples - mean
+        turned, values, axes = _principal(centred, rank)
+        return cls(len(samples), mean, axes, values, centred.square().sum(), turned[:witnesses])
+
+    def merged(self, other: Sketch, rank: int, witnesses: int) -> Sketch:
+        """Summary of both parts together."""
+        n = self.n + other.n
+        gap = other.mean - self.mean
+        weight = (self.n * other.n / n) ** 0.5
+        mean = self.mean + gap * (other.n / n)
+        rows = [self.values[:, None] * self.axes, other.values[:, None] * other.axes, weight * gap[None]]
+        left, values, axes = _principal(torch.cat(rows), rank)
+        # How each part's axes, and the gap, look in the merged axes: row i of `left` is that row's coordinates.
+        mine, theirs = left[: len(self.values)], left[len(self.values) : -1]
+        shift = left[-1] / weight
+        coordinates = torch.cat(
+            [
+                (self.coordinates / _safe(self.values)) @ mine - shift * (other.n / n),
+                (other.coordinates / _safe(other.values)) @ theirs + shift * (self.n / n),
+            ]
+        )
+        total = self.total + other.total + weight**2 * gap.square().sum()
+        return Sketch(n, mean, axes, values, total, coordinates[:witnesses])
+
+    def variances(self) -> Float[Tensor, " r"]:
+        """Variance along each axis (divisor n - 1, as scikit-learn has it)."""
+        return self.values.square() / max(self.n - 1, 1)
+
+    def variance(self) -> Float[Tensor, ""]:
+        """Variance over all dimensions."""
+        return self.total / max(self.n - 1, 1)
+
+
+def _principal(rows: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Coordinates of the rows along their leading axes, singular values, axes; by the eigenvectors of rows rows^T.
+
+    There are far fewer rows than dimensions, so this is much cheaper than an SVD; the small problem is solved in
+    float64. Axes whose value is below the rounding of the largest are dropped.
+    """
+    gram = rows @ rows.T
+    eigenvalues, vectors = torch.linalg.eigh(gram.double())
+    eigenvalues, vectors = eigenvalues.flip(0)[:rank].clamp_min(0), vectors.flip(1)[:, :rank]
+    floor = eigenvalues[0] * torch.finfo(rows.dtype).eps * len(rows)
+    keep = int((eigenvalues > floor).sum())
+    values = eigenvalues[:keep].sqrt()
+    vectors = vectors[:, :keep]
+    axes = (vectors / values).T.to(rows.dtype) @ rows
+    return (vectors * values).to(rows.dtype), values.to(rows.dtype), axes
+
+
+def _safe(values: Tensor) -> Tensor:
+    return values.clamp_min(torch.finfo(values.dtype).tiny)

@@ -1,0 +1,124 @@
+"""diffusers' folders and objects: unconditional `UNet2DModel`s with any scheduler that has `alphas_cumprod`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from diffusers import DDIMScheduler, UNet2DModel
+from torch import nn
+
+from hspace.errors import HspaceError
+from hspace.models.bundled import BUNDLED
+from hspace.models.denoiser import Denoiser
+
+__all__ = ["denoiser_of", "denoiser_of_folder", "download"]
+
+
+def download(hub_id: str) -> Path:
+    """The local copy of a hub repository, downloaded if need be; weights as safetensors where there are any.
+
+    Raises:
+        HspaceError: No such repository, a gated one, or no network and no local copy.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    known = f"the bundled models are {', '.join(BUNDLED)}; a folder of that name does not exist"
+    if hub_id.count("/") != 1:
+        raise HspaceError(f"unknown model {hub_id!r}: {known}; hub ids look like owner/name")
+    patterns = ["*.json", "*.safetensors", "*/*.json", "*/*.safetensors"]
+    try:
+        try:
+            return Path(snapshot_download(hub_id, allow_patterns=patterns, local_files_only=True))
+        except OSError:
+            files = HfApi().list_repo_files(hub_id)
+            if not any(name.endswith(".safetensors") for name in files):
+                patterns += ["*.bin", "*/*.bin"]  # read by diffusers with weights_only
+            return Path(snapshot_download(hub_id, allow_patterns=patterns))
+    except HFValidationError as error:
+        raise HspaceError(f"unknown model {hub_id!r}: {known} and it is no hub id") from error
+    except Exception as error:  # the hub's client has a dozen kinds for "not there" and "no network"
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise HspaceError(f"can't get model {hub_id!r} from the hub ({reason}); {known}") from error
+
+
+def denoiser_of_folder(folder: Path, model_id: str, *, tap: str) -> Denoiser:
+    """A pipeline's folder, or a UNet and a scheduler in subfolders or side by side.
+
+    Raises:
+        HspaceError: No model in it, or one that can't be used.
+    """
+    unet_folder = folder / "unet" if (folder / "unet").is_dir() else folder
+    scheduler_folder = folder / "scheduler" if (folder / "scheduler").is_dir() else folder
+    config = _json(unet_folder / "config.json", folder, "no model: expected unet/config.json or config.json")
+    if config.get("_class_name") != "UNet2DModel":
+        raise HspaceError(f"{folder}: expected an unconditional UNet2DModel, found {config.get('_class_name')}")
+    schedule = _json(
+        scheduler_folder / "scheduler_config.json", folder, "a UNet without a schedule: expected scheduler_config.json"
+    )
+    try:
+        loaded: Any = UNet2DModel.from_pretrained(unet_folder, torch_dtype=torch.float32, output_loading_info=True)
+        unet, info = loaded
+    except Exception as error:  # truncated, wrong shapes, not there: diffusers and safetensors each have their own
+        raise HspaceError(f"{unet_folder}: the weights can't be read ({_first_line(error)})") from error
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
+        if info.get(kind):
+            first = str(sorted(map(str, info[kind]))[0])
+            raise HspaceError(f"{unet_folder}: weights don't fit config.json ({len(info[kind])} {kind}, first: {first})")
+    for name, tensor in unet.state_dict().items():
+        if not bool(tensor.isfinite().all()):
+            raise HspaceError(f"{unet_folder}: weight {name} holds NaN or infinite numbers")
+    return denoiser_of(unet, DDIMScheduler.from_config(schedule), model_id=model_id, tap=tap)
+
+
+def denoiser_of(unet: nn.Module, scheduler: Any, *, model_id: str, tap: str) -> Denoiser:
+    """A UNet object with its scheduler.
+
+    Raises:
+        HspaceError: Class- or text-conditional, or a scheduler without alphas_cumprod.
+    """
+    config: Any = getattr(unet, "config", None)
+    if not isinstance(unet, UNet2DModel):
+        raise HspaceError(
+            f"expected an unconditional UNet2DModel, found {type(unet).__name__}; wrap a network of your own in hspace.Denoiser"
+        )
+    if config.class_embed_type is not None or config.num_class_embeds is not None:
+        raise HspaceError(f"{model_id}: class-conditional models aren't supported yet")
+    alphas_cumprod = getattr(scheduler, "alphas_cumprod", None)
+    if alphas_cumprod is None:
+        raise HspaceError(f"{type(scheduler).__name__} has no alphas_cumprod: expected a discrete schedule such as DDPM's")
+    options: Any = scheduler.config
+    notes = []
+    if options.get("clip_sample") or options.get("thresholding"):
+        notes.append("clip_sample is switched off: clipping x_0 would hide what a direction does")
+    size = config.sample_size
+    height, width = (size, size) if isinstance(size, int) else size
+    return Denoiser(
+        unet,
+        torch.as_tensor(alphas_cumprod),
+        image_shape=(config.in_channels, height, width),
+        tap=tap,
+        prediction_type=options.get("prediction_type", "epsilon"),
+        spacing=options.get("timestep_spacing", "leading"),
+        steps_offset=options.get("steps_offset", 0),
+        final_alpha=1.0 if options.get("set_alpha_to_one", True) else float(alphas_cumprod[0]),
+        model_id=model_id,
+        notes=notes,
+    )
+
+
+def _json(path: Path, folder: Path, missing: str) -> dict[str, Any]:
+    if not path.is_file():
+        raise HspaceError(f"{folder}: {missing}")
+    try:
+        return cast(dict[str, Any], json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise HspaceError(f"{path} is no JSON ({error})") from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,260 @@
+r"""A pretrained network as the rest of the package sees it: x_t and t in, eps and x_0 out, with h in reach.
+
+With alpha_t = `alphas_cumprod[t]`, the three kinds of prediction give the same pair (METHODS of Ho et al. 2020;
+Salimans & Ho 2022 for v):
+
+    epsilon:  x_0 = (x_t - sqrt(1 - alpha_t) eps) / sqrt(alpha_t)
+    v:        x_0 = sqrt(alpha_t) x_t - sqrt(1 - alpha_t) v,    eps = sqrt(alpha_t) v + sqrt(1 - alpha_t) x_t
+    sample:   eps = (x_t - sqrt(alpha_t) x_0) / sqrt(1 - alpha_t)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, NamedTuple, cast, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from hspace.errors import HspaceError
+from hspace.models.replay import can_replay, recording, replaying
+from hspace.models.tap import Tap
+
+__all__ = ["Denoiser", "Encoding", "Prediction", "PredictionType", "Spacing", "weight_hash"]
+
+PredictionType = Literal["epsilon", "v_prediction", "sample"]
+Spacing = Literal["leading", "trailing", "linspace"]
+
+
+class Prediction(NamedTuple):
+    """What a network says of x_t: the noise in it and the picture behind it, both of x_t's shape and dtype."""
+
+    eps: Tensor
+    x_0: Tensor
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """x_t seen from the tap: h, and what is needed to decode it (or any other h) again.
+
+    `recorded` holds the encoder's outputs; None where the network can't be split, and a full pass decodes.
+    """
+
+    x_t: Tensor
+    timestep: int
+    h: Tensor
+    recorded: list[Any] | None
+
+
+class Denoiser:
+    """A denoising network with its schedule and a tap on h.
+
+    This is also the adapter for a network of your own: any `nn.Module` that is called as `network(x_t, timesteps)`
+    with x_t (n, c, h, w), timesteps (n,) int64, and returns a tensor, or an object with `.sample` as diffusers has it.
+    Where it returns twice the channels (learned variance), the first half is the prediction.
+
+    Args:
+        network: The module. It is put in evaluation mode and its weights are frozen.
+        alphas_cumprod: (T,) cumulative products of 1 - beta, as diffusers has them.
+        image_shape: (c, h, w) of x_t.
+        tap: Where h is, see `hspace.models.tap.Tap`.
+        prediction_type: What the network returns.
+        spacing: How sampling grids are laid over the training timesteps, as in diffusers' schedulers.
+        steps_offset: Added to the grid with "leading" spacing, as in diffusers' schedulers.
+        final_alpha: alpha behind the last step: 1, or `alphas_cumprod[0]`.
+        start: Highest timestep of sampling grids; None for the schedule's own. A schedule whose last alpha is near 0
+            needs a lower one when the network predicts eps.
+        model_id: Name remembered by directions that are found with the model.
+        notes: What a user should know about how the model was loaded.
+
+    Raises:
+        HspaceError: No such tap; a schedule that is not decreasing within (0, 1]; an unknown prediction type.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from hspace import Denoiser
+        >>> class Network(nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.inner, self.outer = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 3, 3, padding=1)
+        ...     def forward(self, x_t, timesteps):
+        ...         return self.outer(self.inner(x_t))
+        >>> model = Denoiser(Network(), torch.linspace(0.999, 0.01, 100), image_shape=(3, 8, 8), tap="inner")
+        >>> model.h_shape
+        (4, 8, 8)
+        >>> prediction, h = model.observe(torch.zeros(2, 3, 8, 8), 50)
+        >>> prediction.eps.shape, h.shape
+        (torch.Size([2, 3, 8, 8]), torch.Size([2, 4, 8, 8]))
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        alphas_cumprod: Float[Tensor, " t"],
+        *,
+        image_shape: Sequence[int],
+        tap: str = "mid_block",
+        prediction_type: PredictionType = "epsilon",
+        spacing: Spacing = "leading",
+        steps_offset: int = 0,
+        final_alpha: float = 1.0,
+        start: int | None = None,
+        model_id: str = "custom",
+        notes: Sequence[str] = (),
+    ) -> None:
+        if prediction_type not in get_args(PredictionType):
+            raise HspaceError(f"prediction_type must be one of {', '.join(get_args(PredictionType))}, not {prediction_type!r}")
+        if spacing not in get_args(Spacing):
+            raise HspaceError(f"spacing must be one of {', '.join(get_args(Spacing))}, not {spacing!r}")
+        alphas = alphas_cumprod.detach().to("cpu", torch.float64)
+        if not (len(alphas) and bool(((alphas > 0) & (alphas <= 1)).all()) and bool((alphas.diff() <= 0).all())):
+            raise HspaceError("alphas_cumprod must be numbers within (0, 1] that never increase with the timestep")
+        self.network = network.eval().requires_grad_(False)
+        self.alphas_cumprod = alphas
+        self.image_shape = tuple(image_shape)
+        self.tap = Tap(network, tap)
+        self.prediction_type: PredictionType = prediction_type
+        self.spacing: Spacing = spacing
+        self.steps_offset = steps_offset
+        self.final_alpha = final_alpha
+        self.start = start
+        self.model_id = model_id
+        self.notes = tuple(notes)
+        self.weight_hash = weight_hash(network)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """In which the network computes."""
+        return next(self.network.parameters()).dtype
+
+    @property
+    def state_dtype(self) -> torch.dtype:
+        """In which x_t is kept between calls: float32, or float64 for a float64 network."""
+        return torch.float64 if self.dtype == torch.float64 else torch.float32
+
+    @cached_property
+    def h_shape(self) -> tuple[int, ...]:
+        """Shape of one sample's h."""
+        with torch.no_grad():
+            x_t = torch.zeros(1, *self.image_shape, device=self.device, dtype=self.state_dtype)
+            return tuple(self.encode(x_t, 0).h.shape[1:])
+
+    @cached_property
+    def can_replay(self) -> bool:
+        """Whether `decode` runs only what lies behind the encoder, or the whole network."""
+        return can_replay(self.network, self.tap)
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Denoiser:
+        """Moves the network in place; the weight hash stays that of the weights as they were loaded."""
+        nn.Module.to(self.network, device=device, dtype=dtype)  # diffusers' own .to warns without a reason
+        return self
+
+    def predict(self, x_t: Float[Tensor, "n c y x"], timestep: int, *, shift: Tensor | None = None) -> Prediction:
+        """eps and x_0 at one timestep; with `shift`, those of h + shift.
+
+        Args:
+            x_t: (n, c, h, w).
+            timestep: Training timestep, 0 to T - 1.
+            shift: Broadcastable to h, (n, *h_shape).
+        """
+        if shift is None:
+            return self._prediction(self._call(x_t, timestep), x_t, timestep)
+        with self.tap.hooked(lambda h: h + shift.to(h)):
+            return self._prediction(self._call(x_t, timestep), x_t, timestep)
+
+    def observe(
+        self, x_t: Float[Tensor, "n c y x"], timestep: int, *, shift: Tensor | None = None
+    ) -> tuple[Prediction, Tensor]:
+        """As `predict`, and h as it was before the shift, (n, *h_shape) in the network's dtype."""
+        seen: list[Tensor] = []
+
+        def hook(h: Tensor) -> Tensor | None:
+            seen.append(h)
+            return None if shift is None else h + shift.to(h)
+
+        with self.tap.hooked(hook):
+            output = self._call(x_t, timestep)
+        if not seen:
+            raise HspaceError(f"tap {self.tap.name!r} is never reached in a forward pass: choose another module")
+        return self._prediction(output, x_t, timestep), seen[-1]
+
+    def encode(self, x_t: Float[Tensor, "n c y x"], timestep: int) -> Encoding:
+        """Runs the network as far as the tap."""
+        seen: list[Tensor] = []
+
+        def stop(h: Tensor) -> None:
+            seen.append(h)
+            raise _TapReached
+
+        with ExitStack() as stack:
+            recorded = stack.enter_context(recording(self.network)) if self.can_replay else None
+            stack.enter_context(self.tap.hooked(stop))
+            try:
+                self._call(x_t, timestep)
+            except _TapReached:
+                return Encoding(x_t, timestep, seen[0], recorded)
+        raise HspaceError(f"tap {self.tap.name!r} is never reached in a forward pass: choose another module")
+
+    def decode(self, encoding: Encoding, h: Tensor | None = None) -> Prediction:
+        """eps and x_0 of an encoding with its own h or with others.
+
+        Args:
+            encoding: Of n samples.
+            h: (k n, *h_shape): k blocks of n; row i belongs to sample i mod n. None: the encoding's own.
+
+        Returns:
+            k n rows. With the encoding's own h they equal `predict` exactly.
+        """
+        h = encoding.h if h is None else h
+        times, rest = divmod(len(h), len(encoding.x_t))
+        if rest or not times:
+            raise HspaceError(f"h has {len(h)} rows, no multiple of the encoding's {len(encoding.x_t)}")
+        x_t = encoding.x_t.repeat(times, 1, 1, 1)
+        with ExitStack() as stack:
+            if encoding.recorded is not None:
+                stack.enter_context(replaying(self.network, encoding.recorded, times))
+            stack.enter_context(self.tap.hooked(lambda replaced: h.to(replaced)))
+            return self._prediction(self._call(x_t, encoding.timestep), x_t, encoding.timestep)
+
+    def _call(self, x_t: Tensor, timestep: int) -> Tensor:
+        timesteps = torch.full((len(x_t),), timestep, device=x_t.device, dtype=torch.int64)
+        output = self.network(x_t.to(self.dtype), timesteps)
+        output = output if isinstance(output, Tensor) else output.sample
+        return cast(Tensor, output[:, : x_t.shape[1]].to(x_t.dtype))
+
+    def _prediction(self, output: Tensor, x_t: Tensor, timestep: int) -> Prediction:
+        alpha = float(self.alphas_cumprod[timestep])
+        signal, noise = math.sqrt(alpha), math.sqrt(1.0 - alpha)
+        convert: dict[str, Callable[[], Prediction]] = {
+            "epsilon": lambda: Prediction(output, (x_t - noise * output) / signal),
+            "v_prediction": lambda: Prediction(signal * output + noise * x_t, signal * x_t - noise * output),
+            "sample": lambda: Prediction((x_t - signal * output) / noise, output),
+        }
+        return convert[self.prediction_type]()
+
+
+class _TapReached(Exception):
+    """Ends a forward pass at the tap."""
+
+
+def weight_hash(network: nn.Module) -> str:
+    """The first 16 hexadecimal digits of SHA-256 over names, shapes and values (as float32) of all weights.
+
+    The same for one checkpoint on every machine; 8-bit or half-precision copies of it are other models.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

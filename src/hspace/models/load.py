@@ -1,0 +1,99 @@
+"""A checkpoint, wherever it is, becomes a Denoiser."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from hspace.errors import HspaceError
+from hspace.models import checkpoint
+from hspace.models.bundled import BUNDLED, bundled_folder
+from hspace.models.denoiser import Denoiser
+from hspace.models.factory import call_factory, is_factory
+from hspace.models.tap import Tap
+
+__all__ = ["default_device", "load"]
+
+
+def load(
+    source: str | PathLike[str] | Denoiser | Any,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    tap: str | None = None,
+) -> Denoiser:
+    """Load a diffusion model.
+
+    Args:
+        source: One of
+
+            * `"faces64"`, the bundled model;
+            * a folder in diffusers' layout: a pipeline, or a UNet and a scheduler (in `unet/` and `scheduler/`, or
+              side by side);
+            * a hub id such as `"google/ddpm-ema-celebahq-256"`;
+            * `"package.module:function"` or `"file.py:function"`, a function without arguments that returns a
+              `Denoiser` (or any other source);
+            * a pipeline object with `.unet` and `.scheduler`, or a pair `(unet, scheduler)`;
+            * a `Denoiser`, the adapter for a network of your own.
+        device: Default: the GPU if there is one.
+        dtype: In which the network computes. Default: float32; objects keep theirs.
+        tap: Where h is: `"mid_block"` (default), `"before"`, `"middle"`, `"after"` or any module's name.
+
+    Raises:
+        HspaceError: Nothing of that name; no model in the folder; unreadable, truncated or non-finite weights;
+            weights that don't fit the configuration; a kind of model that isn't supported; no such tap.
+
+    Example:
+        >>> import hspace
+        >>> model = hspace.load("faces64", device="cpu")
+        >>> model.image_shape, model.h_shape
+        ((3, 64, 64), (128, 8, 8))
+    """
+    if isinstance(source, Denoiser):
+        if tap is not None:
+            source.tap = Tap(source.network, tap)
+            source.__dict__.pop("h_shape", None)
+            source.__dict__.pop("can_replay", None)
+        return source.to(device, dtype)
+    if isinstance(source, (str, PathLike)):
+        if is_factory(str(source)):
+            return load(call_factory(str(source)), device, dtype, tap)
+        model = checkpoint.denoiser_of_folder(*_locate(str(source)), tap=tap or "mid_block")
+        return model.to(device or default_device(), dtype)
+    unet, scheduler = _pair(source)
+    model_id = str(getattr(unet, "name_or_path", "") or type(unet).__name__)
+    return checkpoint.denoiser_of(unet, scheduler, model_id=model_id, tap=tap or "mid_block").to(device, dtype)
+
+
+def default_device() -> torch.device:
+    """The first GPU if there is one, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _locate(name: str) -> tuple[Path, str]:
+    """Folder and model id of a name: bundled, then a folder, then the hub."""
+    if name in BUNDLED:
+        return bundled_folder(name), name
+    if Path(name).is_dir():
+        return Path(name), Path(name).resolve().name
+    if Path(name).exists():
+        raise HspaceError(f"{name} is a file; a model is a folder in diffusers' layout, a hub id or one of {', '.join(BUNDLED)}")
+    return checkpoint.download(name), name
+
+
+def _pair(source: Any) -> tuple[nn.Module, Any]:
+    if isinstance(source, tuple) and len(source) == 2:
+        unet, scheduler = source
+    else:
+        unet, scheduler = getattr(source, "unet", None), getattr(source, "scheduler", None)
+    if not isinstance(unet, nn.Module) or scheduler is None:
+        raise HspaceError(
+            f"{type(source).__name__} is no model: expected a name, a folder, a pipeline with .unet and .scheduler, "
+            "a pair (unet, scheduler) or a Denoiser"
+        )
+    return unet, scheduler

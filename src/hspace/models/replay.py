@@ -1,0 +1,75 @@
+"""Runs a U-Net's encoder once and its decoder many times, by diffusers' own forward.
+
+While an encoding is replayed, `conv_in` and the down blocks are swapped for stubs that return what they returned
+before; the rest of the forward pass runs as always, so that nothing of diffusers is copied and the replayed output
+equals the original exactly. Only a tap behind the encoder can be decoded this way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from hspace.models.tap import Tap
+
+__all__ = ["can_replay", "recording", "replaying"]
+
+Recorded = list[Any]
+
+
+def can_replay(network: nn.Module, tap: Tap) -> bool:
+    """True for a network with diffusers' `conv_in` and `down_blocks` whose tap lies behind them."""
+    if not (isinstance(getattr(network, "conv_in", None), nn.Module) and hasattr(network, "down_blocks")):
+        return False
+    return not any(module is tap.module for stage in _stages(network) for module in stage.modules())
+
+
+@contextmanager
+def recording(network: nn.Module) -> Iterator[Recorded]:
+    """Fills the yielded list with the outputs of `conv_in` and every down block, in order."""
+    recorded: Recorded = []
+    with ExitStack() as stack:
+        for stage in _stages(network):
+            handle = stage.register_forward_hook(lambda _, __, output: recorded.append(output))
+            stack.callback(handle.remove)
+        yield recorded
+
+
+@contextmanager
+def replaying(network: nn.Module, recorded: Recorded, times: int) -> Iterator[None]:
+    """Within the context the encoder returns what was recorded, the batch repeated `times` times."""
+    conv_in, down_blocks = network.conv_in, network.down_blocks
+    stubs = [_Stub(stage, _repeat(output, times)) for stage, output in zip(_stages(network), recorded, strict=True)]
+    network.conv_in, network.down_blocks = stubs[0], nn.ModuleList(stubs[1:])
+    try:
+        yield
+    finally:
+        network.conv_in, network.down_blocks = conv_in, down_blocks
+
+
+class _Stub(nn.Module):
+    def __init__(self, original: nn.Module, output: Any) -> None:
+        super().__init__()
+        self.output = output
+        if hasattr(original, "skip_conv"):  # diffusers asks for it to know which arguments a block takes
+            self.skip_conv = True
+
+    def forward(self, *_: Any, **__: Any) -> Any:
+        return self.output
+
+
+def _stages(network: nn.Module) -> list[nn.Module]:
+    blocks: Any = network.down_blocks
+    first: Any = network.conv_in
+    return [first, *blocks]
+
+
+def _repeat(value: Any, times: int) -> Any:
+    if isinstance(value, Tensor):
+        return value if times == 1 else value.repeat(times, *[1] * (value.ndim - 1))
+    if isinstance(value, (tuple, list)):
+        return type(value)(_repeat(item, times) for item in value)
+    return value

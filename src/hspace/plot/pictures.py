@@ -1,0 +1,139 @@
+"""Grids and strips of pictures, labelled, as PIL images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from hspace.diffusion import Latents, Sampler, SeedLatents
+from hspace.directions import Direction, Directions, Edit
+from hspace.errors import HspaceError
+from hspace.progress import Progress
+
+__all__ = ["grid", "strip", "to_uint8"]
+
+_SHORTEST = 96  # pictures are enlarged by whole factors to at least this, so that labels fit and details show
+_GAP, _TEXT = 4, 16
+_INK, _PAPER = (30, 30, 30), (255, 255, 255)
+
+
+def to_uint8(images: Float[Tensor, "n c y x"]) -> UInt8[NDArray[np.uint8], "n y x 3"]:
+    """Pictures in [-1, 1] as bytes; grey ones become RGB; numbers beyond are clipped.
+
+    Example:
+        >>> import torch
+        >>> from hspace.plot import to_uint8
+        >>> to_uint8(torch.tensor([-1.0, 0.0, 1.5]).reshape(3, 1, 1, 1))[:, 0, 0, 0].tolist()
+        [0, 128, 255]
+    """
+    pixels = ((images.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    return np.repeat(pixels, 3, axis=3) if pixels.shape[3] == 1 else pixels[..., :3]
+
+
+def grid(images: Float[Tensor, "n c y x"], columns: int | None = None) -> Image.Image:
+    """Pictures side by side, row by row.
+
+    Args:
+        images: In [-1, 1].
+        columns: Default: a square, or nearly.
+
+    Example:
+        >>> import torch
+        >>> from hspace.plot import grid
+        >>> grid(torch.zeros(6, 3, 64, 64)).size
+        (392, 260)
+    """
+    tiles = _tiles(images)
+    columns = columns or int(np.ceil(np.sqrt(len(tiles))))
+    rows = [tiles[i : i + columns] for i in range(0, len(tiles), columns)]
+    return _table(rows)
+
+
+def strip(
+    sampler: Sampler,
+    latents: Latents | Iterable[int],
+    directions: Direction | Directions | Edit,
+    strengths: Sequence[float] = (-3.0, -1.5, 0.0, 1.5, 3.0),
+    *,
+    titles: Sequence[str] | None = None,
+    progress: Progress = False,
+) -> Image.Image:
+    """What directions do: a row for each seed (and each direction), a column for each strength.
+
+    With one direction every row is a seed. With several, every row is a direction and the seeds stand side by side.
+
+    Args:
+        sampler: Draws them, all in one batched run.
+        latents: Or seeds.
+        directions: One, a set, or an edit (whose strengths are then factors).
+        strengths: In standard deviations of h along the direction.
+        titles: Labels of the rows; default: names and seeds.
+
+    Example:
+        >>> import hspace
+        >>> sampler = hspace.Sampler(hspace.load("faces64"), steps=2)
+        >>> pcs = hspace.PCA(n_components=2).fit(sampler, seeds=range(4)).directions_
+        >>> hspace.plot.strip(sampler, [0], pcs, strengths=[-2, 0, 2]).size
+        (453, 278)
+    """
+    rows = sampler.as_latents(latents)
+    edits: list[Direction | Edit] = list(directions) if isinstance(directions, Directions) else [directions]
+    if not len(strengths):
+        raise HspaceError("a strip needs at least 1 strength")
+    chosen, changes = [], []
+    for edit in edits:
+        for row in range(len(rows)):
+            chosen += [row] * len(strengths)
+            changes += [strength * edit if strength else None for strength in strengths]
+    tiles = _tiles(sampler.run(rows[chosen], changes, progress=progress))
+    several = len(edits) > 1
+    seeds = [f"seed {s}" for s in rows.seeds] if isinstance(rows, SeedLatents) else [str(i) for i in range(len(rows))]
+    names = [edit.name if isinstance(edit, Direction) else "edit" for edit in edits]
+    lines, groups = (names, seeds) if several else (seeds, names)
+    heads = [f"{strength:+g}" if strength else "0" for strength in strengths]
+    return _table(np.array_split(tiles, len(lines)), titles or lines, heads, groups)
+
+
+def _tiles(images: Tensor) -> UInt8[NDArray[np.uint8], "n y x 3"]:
+    pixels = to_uint8(images)
+    factor = max(1, -(-_SHORTEST // min(pixels.shape[1:3])))
+    return pixels.repeat(factor, axis=1).repeat(factor, axis=2)
+
+
+def _table(
+    rows: Sequence[NDArray[np.uint8]],
+    titles: Sequence[str] = (),
+    heads: Sequence[str] = (),
+    groups: Sequence[str] = (""),
+) -> Image.Image:
+    """Tiles in rows; `titles` to the left, `heads` over the columns of every group, group names over them."""
+    height, width = rows[0].shape[1:3]
+    columns = max(len(row) for row in rows)
+    font = ImageFont.load_default(_TEXT)
+    left = int(max(font.getlength(title) for title in titles)) + 3 * _GAP if titles else _GAP
+    top = (_TEXT + 2 * _GAP) * (bool(heads) + bool(groups[0])) + _GAP
+    gutters = 3 * _GAP * (len(groups) - 1)
+    size = (left + columns * (width + _GAP) + gutters, top + len(rows) * (height + _GAP))
+    sheet = Image.new("RGB", size, _PAPER)
+    draw = ImageDraw.Draw(sheet)
+
+    def x_of(column: int) -> int:
+        return left + column * (width + _GAP) + 3 * _GAP * (column * len(groups) // columns)
+
+    for i, group in enumerate(groups):
+        first, last = i * columns // len(groups), (i + 1) * columns // len(groups) - 1
+        draw.text(((x_of(first) + x_of(last) + width) / 2, _GAP), group, _INK, font, anchor="ma")
+    for column in range(columns if heads else 0):
+        draw.text((x_of(column) + width / 2, top - _GAP), heads[column % len(heads)], _INK, font, anchor="md")
+    for i, row in enumerate(rows):
+        y = top + i * (height + _GAP)
+        if titles:
+            draw.text((left - 2 * _GAP, y + height / 2), titles[i], _INK, font, anchor="rm")
+        for column, tile in enumerate(row):
+            sheet.paste(Image.fromarray(tile), (x_of(column), y))
+    return sheet
