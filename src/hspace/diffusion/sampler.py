@@ -73,6 +73,20 @@ class Sampler:
         self.batch_size = batch_size or _automatic_batch_size(model.image_shape, max_batch_size)
         self._may_shrink = batch_size is None
 
+    @classmethod
+    def on(cls, model: Denoiser, schedule: Schedule, *, batch_size: int | None = None) -> Sampler:
+        """A sampler on a given grid, e.g. `directions.setting.schedule`.
+
+        Raises:
+            HspaceError: A grid of another training schedule.
+        """
+        known = len(model.alphas_cumprod) == schedule.train_timesteps
+        if not known or any(float(model.alphas_cumprod[t]) != alpha for t, alpha in zip(schedule.timesteps, schedule.alphas, strict=True)):
+            raise HspaceError(f"the grid was laid over another training schedule than that of {model.model_id}")
+        sampler = cls(model, len(schedule), schedule.etas, start=schedule.timesteps[0], batch_size=batch_size)
+        sampler.schedule = schedule
+        return sampler
+
     @property
     def timesteps(self) -> tuple[int, ...]:
         """(S,) descending."""

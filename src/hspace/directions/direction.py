@@ -131,6 +131,10 @@ class Direction:
     def renamed(self, name: str) -> Direction:
         return replace(self, name=name)
 
+    def with_origin(self, **more: Any) -> Direction:
+        """With more to remember of how it was found or what it does; plain JSON types."""
+        return replace(self, origin={**self.origin, **more})
+
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Direction:
         """On another device or in another precision."""
         return replace(self, vectors=self.vectors.to(device=device, dtype=dtype))

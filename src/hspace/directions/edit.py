@@ -79,6 +79,12 @@ class Edit:
         """An edit by one direction."""
         return cls((Term(direction, strength, window),), injection)
 
+    @property
+    def name(self) -> str:
+        """The sum as people write it, such as "2 smile - beard"."""
+        parts = [(term.direction * term.strength).name for term in self.terms]
+        return parts[0] + "".join(f" - {part[1:]}" if part.startswith("-") else f" + {part}" for part in parts[1:])
+
     def __add__(self, other: Edit | Direction) -> Edit:
         if isinstance(other, Direction):
             other = Edit.of(other)

@@ -10,7 +10,7 @@ timestep (`hspace.discovery.sketch`), so memory does not depend on the number of
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Self
 
 import numpy as np
@@ -67,8 +67,21 @@ class PCA:
         self.joint = joint
         self.sketch_size = sketch_size
 
-    def fit(self, sampler: Sampler, seeds: Iterable[int], *, progress: Progress = False) -> Self:
+    def fit(
+        self,
+        sampler: Sampler,
+        seeds: Iterable[int],
+        *,
+        progress: Progress = False,
+        on_batch: Callable[[slice, Tensor], None] | None = None,
+    ) -> Self:
         """Draw the samples of the seeds and find the components of their h.
+
+        Args:
+            sampler: Draws them.
+            seeds: At least n_components + 1.
+            progress: True for a bar, or a function of (done, total) image-steps.
+            on_batch: Called with the rows and the pictures of every finished batch.
 
         A run that is interrupted (Ctrl-C) keeps the batches it has finished: `n_samples_seen_` tells how many, and
         `finish()` turns them into directions.
@@ -85,9 +98,11 @@ class PCA:
                 batch.clear()
             batch.append(h.flatten(1))
 
-        for rows, _ in sampler.stream(seeds, record=record, progress=progress):
+        for rows, images in sampler.stream(seeds, record=record, progress=progress):
             self._fold([Sketch.of(samples, self._rank, _WITNESSES) for samples in self._clouds(batch)])
             self.seeds_ += seeds[rows]
+            if on_batch is not None:
+                on_batch(rows, images)
         return self.finish()
 
     def merge(self, other: PCA) -> Self:

@@ -57,7 +57,7 @@ def grid(images: Float[Tensor, "n c y x"], columns: int | None = None) -> Image.
 def strip(
     sampler: Sampler,
     latents: Latents | Iterable[int],
-    directions: Direction | Directions | Edit,
+    directions: Direction | Directions | Edit | Sequence[Direction | Edit],
     strengths: Sequence[float] = (-3.0, -1.5, 0.0, 1.5, 3.0),
     *,
     titles: Sequence[str] | None = None,
@@ -70,7 +70,7 @@ def strip(
     Args:
         sampler: Draws them, all in one batched run.
         latents: Or seeds.
-        directions: One, a set, or an edit (whose strengths are then factors).
+        directions: One, a set, or edits (whose strengths are multiplied by those of the columns).
         strengths: In standard deviations of h along the direction.
         titles: Labels of the rows; default: names and seeds.
 
@@ -82,7 +82,7 @@ def strip(
         (453, 278)
     """
     rows = sampler.as_latents(latents)
-    edits: list[Direction | Edit] = list(directions) if isinstance(directions, Directions) else [directions]
+    edits: list[Direction | Edit] = [directions] if isinstance(directions, Direction | Edit) else list(directions)
     if not len(strengths):
         raise HspaceError("a strip needs at least 1 strength")
     chosen, changes = [], []
@@ -93,7 +93,7 @@ def strip(
     tiles = _tiles(sampler.run(rows[chosen], changes, progress=progress))
     several = len(edits) > 1
     seeds = [f"seed {s}" for s in rows.seeds] if isinstance(rows, SeedLatents) else [str(i) for i in range(len(rows))]
-    names = [edit.name if isinstance(edit, Direction) else "edit" for edit in edits]
+    names = [edit.name for edit in edits]
     lines, groups = (names, seeds) if several else (seeds, names)
     heads = [f"{strength:+g}" if strength else "0" for strength in strengths]
     return _table(np.array_split(tiles, len(lines)), titles or lines, heads, groups)

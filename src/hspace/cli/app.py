@@ -1,0 +1,43 @@
+"""The commands of `hspace`, one module each."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from hspace.cli import demo, edit, inspect, pca, sample
+from hspace.cli.errors import one_line
+from hspace.version import __version__
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="hspace",
+    help="Interpretable directions in the h-space of pretrained diffusion models.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+for module in (demo, sample, pca, edit, inspect):
+    app.command(module.__name__.rpartition(".")[2])(one_line(module.command))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    """Interpretable directions in the h-space of pretrained diffusion models."""
+
+
+def main() -> None:
+    """Entry point of the `hspace` command."""
+    app(args=sys.argv[1:])

@@ -1,0 +1,70 @@
+"""`hspace edit`: move samples along directions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+from hspace.atomic import writing
+from hspace.cli import options
+from hspace.cli.session import open_model, open_sampler, say
+from hspace.diffusion import Injection, Sampler
+from hspace.directions import Directions, Edit
+from hspace.errors import HspaceError
+from hspace.plot import strip
+
+__all__ = ["command"]
+
+
+def command(
+    file: Annotated[Path, typer.Argument(help="File of directions.")],
+    direction: Annotated[list[str] | None, typer.Option("--direction", "-d", help="Name; may be repeated: a row for each. Default: all, up to 8.")] = None,
+    together: Annotated[list[str] | None, typer.Option("--set", help="NAME=STRENGTH; may be repeated: one edit of them all.")] = None,
+    strengths: Annotated[str | None, typer.Option(help="Columns, in standard deviations of h; with --set factors of the edit.")] = None,
+    seeds: Annotated[str, typer.Option(help="Such as 0:4 or 3,5.")] = "0:2",
+    window: Annotated[str | None, typer.Option(help="Timesteps at which the edit acts, from high to low, such as 700:300.")] = None,
+    asymmetric: Annotated[bool, typer.Option("--asymmetric", help="Shift x_0 only (Asyrp) instead of both x_0 and eps.")] = False,
+    out: Annotated[Path, typer.Option("--out", "-o", help="PNG.")] = Path("strip.png"),
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Default: the one the directions were found in.")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", "-s", help="Default: as the directions were found.")] = None,
+    eta: Annotated[str | None, typer.Option(help="Default: as the directions were found.")] = None,
+    start: options.Start = None,
+    batch_size: options.BatchSize = None,
+    device: options.Device = None,
+    dtype: options.Dtype = "float32",
+) -> None:
+    """Draw a strip: rows of seeds (or directions), columns of strengths."""
+    directions = Directions.load(file)
+    chosen = options.parse_seeds(seeds)
+    span = options.parse_window(window)
+    injection = cast(Injection, "asymmetric" if asymmetric else "symmetric")
+    options.check_writable(out)
+    if together:
+        terms = [Edit.of(directions[name], value, window=span, injection=injection) for name, value in map(_setting, together)]
+        edits = [sum(terms[1:], start=terms[0])]
+    else:
+        names = direction or list(directions.names[:8])
+        edits = [Edit.of(directions[name], window=span, injection=injection) for name in names]
+    columns = options.parse_floats(strengths or ("0,0.5,1" if together else "-3,-1.5,0,1.5,3"), "--strengths")
+    found = directions.setting
+    denoiser = open_model(model or found.model_id, found.tap, device, dtype)
+    if steps is None and eta is None and start is None:
+        sampler = Sampler.on(denoiser, found.schedule, batch_size=batch_size)
+    else:
+        etas = eta or ",".join(map(str, set(found.schedule.etas))) if len(set(found.schedule.etas)) == 1 else eta or "1"
+        sampler = open_sampler(denoiser, steps or len(found.schedule), etas, start, batch_size)
+    picture = strip(sampler, chosen, edits, columns, progress=True)
+    with writing(out) as partial:
+        picture.save(partial)
+    say(f"{len(edits)} edits of {len(chosen)} samples in {out}")
+
+
+def _setting(text: str) -> tuple[str, float]:
+    """`pc0=2` as name and strength."""
+    name, _, value = text.rpartition("=")
+    try:
+        return name, float(value)
+    except ValueError:
+        raise HspaceError(f"--set must look like pc0=2, not {text!r}") from None

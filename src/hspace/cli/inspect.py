@@ -1,0 +1,72 @@
+"""`hspace inspect`: what a file of directions holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from hspace.directions import Direction, Directions
+
+__all__ = ["command"]
+
+
+def command(
+    file: Annotated[Path, typer.Argument(help="File of directions.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,
+) -> None:
+    """Show what a file of directions holds and how it was made."""
+    directions = Directions.load(file)
+    if as_json:
+        typer.echo(json.dumps(_everything(directions), indent=2))
+        return
+    console = Console()
+    about = Table(title=str(file), show_header=False, title_justify="left")
+    for name, value in _setting(directions).items():
+        about.add_row(name, value)
+    console.print(about)
+    listing = Table("name", "norm, first to last t", *(f"{name}, mean" for name in directions.measured), "found by")
+    for i, direction in enumerate(directions):
+        norms = direction.norms()
+        means = [f"{float(values[:, i].mean()):.3f}" for values in directions.measured.values()]
+        listing.add_row(direction.name, f"{norms[0]:.3g} to {norms[-1]:.3g}", *means, _origin(direction))
+    console.print(listing)
+
+
+def _setting(directions: Directions) -> dict[str, str]:
+    setting, schedule = directions.setting, directions.setting.schedule
+    etas = sorted(set(schedule.etas))
+    return {
+        "model": f"{setting.model_id}, weights {setting.weight_hash}",
+        "h": f"{setting.tap}, {' x '.join(map(str, setting.h_shape))}",
+        "grid": f"{len(schedule)} steps, t = {schedule.timesteps[0]} to {schedule.timesteps[-1]} of {schedule.train_timesteps}",
+        "eta": f"{etas[0]:g}" if len(etas) == 1 else f"{etas[0]:g} to {etas[-1]:g}, one a step",
+        "injection": setting.injection,
+        "unit": "strength 1 = one standard deviation of h along the direction, at every timestep",
+    }
+
+
+def _origin(direction: Direction) -> str:
+    origin = direction.origin
+    parts = [str(origin.get("method", "unknown"))]
+    if "seeds" in origin:
+        parts.append(f"{sum(last - first + 1 for first, last in origin['seeds'])} samples")
+    if "moves" in origin:
+        parts.append("moves {attribute} by {change:+.1f}".format(**origin["moves"]))
+    if "version" in origin:
+        parts.append(f"hspace {origin['version']}")
+    return ", ".join(parts)
+
+
+def _everything(directions: Directions) -> dict[str, Any]:
+    return {
+        "setting": directions.setting.to_json(),
+        "directions": [
+            {"name": item.name, "norms": item.norms().tolist(), "origin": dict(item.origin)} for item in directions
+        ],
+        "measured": {name: values.tolist() for name, values in directions.measured.items()},
+    }

@@ -1,0 +1,122 @@
+"""Options that several commands share, and how their text is read."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from hspace.atomic import writing
+from hspace.errors import HspaceError
+
+__all__ = [
+    "BatchSize",
+    "Device",
+    "Dtype",
+    "Eta",
+    "Model",
+    "Start",
+    "Steps",
+    "Tap",
+    "check_writable",
+    "parse_dtype",
+    "parse_eta",
+    "parse_floats",
+    "parse_seeds",
+    "parse_window",
+]
+
+Model = Annotated[str, typer.Option("--model", "-m", help="faces64, a diffusers folder, a hub id, or file.py:function.")]
+Tap = Annotated[str, typer.Option(help="Where h is: mid_block, before, middle, or any module's name.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ... Default: the GPU if there is one.")]
+Dtype = Annotated[str, typer.Option(help="float32, bfloat16, float16 or float64: in which the network computes.")]
+Steps = Annotated[int, typer.Option("--steps", "-s", help="Steps of the reverse process.")]
+Eta = Annotated[str, typer.Option(help="0 (DDIM) to 1 (DDPM); or one number a step, separated by commas.")]
+Start = Annotated[int | None, typer.Option(help="Highest timestep of the grid. Default: the model's.")]
+BatchSize = Annotated[int | None, typer.Option(help="Samples in one pass. Default: automatic.")]
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
+
+
+def parse_dtype(text: str) -> torch.dtype:
+    """Name of a precision.
+
+    Example:
+        >>> from hspace.cli.options import parse_dtype
+        >>> parse_dtype("bfloat16")
+        torch.bfloat16
+    """
+    if text not in _DTYPES:
+        raise HspaceError(f"--dtype must be one of {', '.join(_DTYPES)}, not {text!r}")
+    return _DTYPES[text]
+
+
+def parse_floats(text: str, option: str) -> list[float]:
+    """Numbers separated by commas.
+
+    Example:
+        >>> from hspace.cli.options import parse_floats
+        >>> parse_floats("-3,0,3", "--strengths")
+        [-3.0, 0.0, 3.0]
+    """
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise HspaceError(f"{option} must be numbers separated by commas, not {text!r}") from None
+
+
+def parse_eta(text: str) -> float | list[float]:
+    """One number, or one for each step."""
+    numbers = parse_floats(text, "--eta")
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Seeds: `3`, `0,5,9`, `0:16` (16 excluded) or a mixture.
+
+    Example:
+        >>> from hspace.cli.options import parse_seeds
+        >>> parse_seeds("0:3,10")
+        [0, 1, 2, 10]
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        if not (match := re.fullmatch(r"\s*(\d+)(?::(\d+))?\s*", part)):
+            raise HspaceError(f"--seeds must look like 3 or 0,5,9 or 0:16, not {text!r}")
+        first, last = int(match[1]), match[2]
+        seeds += [first] if last is None else range(first, int(last))
+    if not seeds:
+        raise HspaceError(f"--seeds {text} names no seed")
+    return seeds
+
+
+def parse_window(text: str | None) -> tuple[int, int] | None:
+    """Timesteps from high to low, `700:300`.
+
+    Example:
+        >>> from hspace.cli.options import parse_window
+        >>> parse_window("700:300")
+        (700, 300)
+    """
+    if text is None:
+        return None
+    if not (match := re.fullmatch(r"(\d+):(\d+)", text)):
+        raise HspaceError(f"--window must look like 700:300, not {text!r}")
+    return int(match[1]), int(match[2])
+
+
+def check_writable(path: Path) -> Path:
+    """Finds out before the work, not after it, that a file can't be written.
+
+    Raises:
+        HspaceError: It can't.
+    """
+    if path.is_dir():
+        raise HspaceError(f"can't write {path}: it is a folder, expected the name of a file")
+    with writing(path.with_name(f".{path.name}.probe")) as probe:
+        probe.touch()
+    path.with_name(f".{path.name}.probe").unlink()
+    return path
