@@ -44,6 +44,7 @@ def command(
         options.check_writable(path)
     sampler = open_sampler(open_model(model, tap, device, dtype), steps, eta, start, batch_size)
     pca = PCA(components, joint=joint)
+    say(f"drawing {samples} samples of {sampler.model.model_id} on {sampler.model.device}, {steps} steps")
     try:
         pca.fit(sampler, range(first_seed, first_seed + samples), progress=True)
     except KeyboardInterrupt:

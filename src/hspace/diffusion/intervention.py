@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ Recorder = Callable[[int, Tensor, slice], None]
 the rows of the run that the batch holds. A batch that ran out of memory starts again from its first timestep."""
 
 
+@runtime_checkable
 class Intervention(Protocol):
     """A change of h along a run."""
 

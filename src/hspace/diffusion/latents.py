@@ -1,16 +1,16 @@
 """A sample is its seed: x_T and every z_t come from generators derived from that seed alone.
 
-Sample s draws x_T from the stream (s, 0) and the noise of timestep t from the stream (s, t + 1). No stream touches
-another, so a sample is the same whatever the batch, the order or the number of workers, and z_t does not depend on
-the grid. (Where the seed of one sample's noise is the next sample's seed, as in the public code of Haas et al.,
-samples share their noise.)
+Sample s draws x_T from the stream (s, 0) and the noise of timestep t from the stream (s, t + 1), each a child of
+numpy's `SeedSequence(s)`. No stream touches another, so a sample is the same whatever the batch, the order or the
+number of workers, and z_t does not depend on the grid. (Where the seed of one sample's noise is the next sample's
+seed, as in the public code of Haas et al., samples share their noise.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from hspace.errors import HspaceError
 __all__ = ["Latents", "SeedLatents", "as_seeds", "noise"]
 
 
+@runtime_checkable
 class Latents(Protocol):
     """Where trajectories start and the noise they meet: n samples, drawn when asked for."""
 
@@ -59,28 +60,30 @@ class SeedLatents:
         return SeedLatents(chosen, self.shape)
 
     def x_T(self) -> Float[Tensor, "n c y x"]:
+        """Stream 0 of every seed."""
         return noise(self.seeds, 0, self.shape)
 
     def z(self, timestep: int) -> Float[Tensor, "n c y x"]:
+        """Stream timestep + 1 of every seed."""
         return noise(self.seeds, timestep + 1, self.shape)
 
 
-def noise(seeds: Sequence[int], stream: int, shape: tuple[int, ...]) -> Float[Tensor, "n *shape"]:
+def noise(seeds: Sequence[int], stream: int, shape: tuple[int, ...]) -> Float[Tensor, "n ..."]:
     """Standard normal numbers, one independent generator for each (seed, stream); float32 on the CPU.
 
-    Always drawn on the CPU in float32, so that a seed is the same sample on every device and in every precision.
+    Always drawn on the CPU in float32, so that a seed is the same sample on every device and in every precision; by
+    numpy, for torch's generator on the CPU keeps 32 bits of its seed only, too few for streams not to meet.
 
     Example:
         >>> from hspace.diffusion.latents import noise
         >>> noise([1, 2], 0, (3, 8, 8)).shape
         torch.Size([2, 3, 8, 8])
     """
-    drawn = torch.empty(len(seeds), *shape)
-    generator = torch.Generator()
+    drawn = np.empty((len(seeds), *shape), np.float32)
     for row, seed in zip(drawn, seeds, strict=True):
-        generator.manual_seed(int(np.random.SeedSequence((seed, stream)).generate_state(1, np.uint64)[0] >> 1))
-        row.normal_(generator=generator)
-    return drawn
+        child = np.random.SeedSequence(seed, spawn_key=(stream,))
+        np.random.Generator(np.random.PCG64(child)).standard_normal(dtype=np.float32, out=row)
+    return torch.from_numpy(drawn)
 
 
 def as_seeds(seeds: Iterable[int]) -> tuple[int, ...]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -68,8 +67,9 @@ class Sampler:
     ) -> None:
         self.model = model
         self.schedule: Schedule = make_schedule(model, steps, eta, start=start, spacing=spacing)
-        if min(batch_size or 1, max_batch_size) < 1 or batch_size == 0:
-            raise HspaceError(f"batch size must be at least 1, not {min(batch_size or 0, max_batch_size)}")
+        for size in (batch_size, max_batch_size):
+            if size is not None and size < 1:
+                raise HspaceError(f"batch size must be at least 1, not {size}")
         self.batch_size = batch_size or _automatic_batch_size(model.image_shape, max_batch_size)
         self._may_shrink = batch_size is None
 
@@ -80,8 +80,9 @@ class Sampler:
         Raises:
             HspaceError: A grid of another training schedule.
         """
-        known = len(model.alphas_cumprod) == schedule.train_timesteps
-        if not known or any(float(model.alphas_cumprod[t]) != alpha for t, alpha in zip(schedule.timesteps, schedule.alphas, strict=True)):
+        alphas = model.alphas_cumprod.tolist()
+        same_length = len(alphas) == schedule.train_timesteps
+        if not same_length or schedule.alphas != tuple(alphas[t] for t in schedule.timesteps):
             raise HspaceError(f"the grid was laid over another training schedule than that of {model.model_id}")
         sampler = cls(model, len(schedule), schedule.etas, start=schedule.timesteps[0], batch_size=batch_size)
         sampler.schedule = schedule
@@ -186,7 +187,7 @@ class Sampler:
 
     def as_latents(self, latents: Latents | Iterable[int]) -> Latents:
         """Latents as they are, seeds as the latents they stand for."""
-        return cast(Latents, latents) if hasattr(latents, "x_T") else self.latents(cast(Iterable[int], latents))
+        return latents if isinstance(latents, Latents) else self.latents(latents)
 
     def _bind(self, edit: Edits, n: int) -> tuple[Injection, list[ShiftAt | None]]:
         """How shifts go in, and the shifts of every row; each distinct edit is bound once."""

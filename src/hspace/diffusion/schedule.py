@@ -67,7 +67,7 @@ class Schedule:
     def sigmas(self) -> tuple[float, ...]:
         """sigma_t of each step."""
         return tuple(
-            eta * math.sqrt((1 - prev) / (1 - alpha)) * math.sqrt(1 - alpha / prev) if alpha < 1 else 0.0
+            eta * math.sqrt((1 - prev) / (1 - alpha)) * math.sqrt(1 - alpha / prev)
             for alpha, prev, eta in zip(self.alphas, self.alphas_prev, self.etas, strict=True)
         )
 
@@ -82,7 +82,8 @@ class Schedule:
 
         The probability-flow ODE has g_t = s_t - s_{t-1}, whatever the grid; returned is g_t over that. For the
         symmetric shift with eta 0 it is 1; for the asymmetric one it grows with the number of steps (the rule
-        S_train / S_test of Kwon et al. is its first order). The derivation is ours.
+        S_train / S_test of Kwon et al. is its first order); for a step between equal alphas (a last one where
+        `final_alpha` is alpha_1) it is set to 1. The derivation is ours.
 
         Example:
             >>> from hspace.diffusion.schedule import Schedule
@@ -93,7 +94,8 @@ class Schedule:
         alpha, prev = np.array(self.alphas), np.array(self.alphas_prev)
         noise_to_signal, noise_to_signal_prev = np.sqrt((1 - alpha) / alpha), np.sqrt((1 - prev) / prev)
         kept = np.sqrt(np.clip(1 - prev - np.square(self.sigmas), 0, None) / prev) if injection == "symmetric" else 0.0
-        return np.asarray((noise_to_signal - kept) / (noise_to_signal - noise_to_signal_prev), dtype=np.float64)
+        fine = noise_to_signal - noise_to_signal_prev
+        return np.divide(noise_to_signal - kept, fine, out=np.ones_like(fine), where=fine > 0)
 
 
 def grid(
@@ -123,7 +125,7 @@ def grid(
             raise HspaceError(f"start must be a timestep from 0 to {train_timesteps - 1}, not {start}")
         return grid(start + 1, steps, "trailing")
     if steps > train_timesteps:
-        raise HspaceError(f"{steps} steps are beyond the training grid, which has {train_timesteps} timesteps to start from")
+        raise HspaceError(f"{steps} steps are beyond the training grid, which has {train_timesteps} timesteps here")
     if spacing == "trailing":
         timesteps = np.round(np.arange(train_timesteps, 0, -train_timesteps / steps))[:steps] - 1
     elif spacing == "linspace":

@@ -6,7 +6,7 @@ direction applies.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from hspace.diffusion.schedule import Injection, Schedule
@@ -17,13 +17,15 @@ __all__ = ["Setting"]
 
 @dataclass(frozen=True)
 class Setting:
-    """Attributes:
-    model_id: Name of the model.
-    weight_hash: Of its weights.
-    tap: Name of the tap.
-    h_shape: Shape of one sample's h.
-    schedule: Sampling grid with eta.
-    injection: Symmetric or asymmetric.
+    """The circumstances of one run.
+
+    Attributes:
+        model_id: Name of the model.
+        weight_hash: Of its weights.
+        tap: Name of the tap.
+        h_shape: Shape of one sample's h.
+        schedule: Sampling grid with eta.
+        injection: Symmetric or asymmetric.
     """
 
     model_id: str
@@ -45,7 +47,7 @@ class Setting:
             HspaceError: A field is missing or unknown.
         """
         try:
-            schedule = {k: tuple(v) if isinstance(v, list) else v for k, v in data["schedule"].items()}
+            schedule: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data["schedule"].items()}
             return cls(**{**data, "h_shape": tuple(data["h_shape"]), "schedule": Schedule(**schedule)})
         except (KeyError, TypeError, AttributeError) as error:
             raise HspaceError(f"not the setting of a run ({error})") from error
@@ -56,16 +58,13 @@ class Setting:
         Raises:
             HspaceError: With what was expected and what was found.
         """
+        if self.weight_hash == other.weight_hash:  # one model may have two names
+            other = replace(other, model_id=self.model_id)
         for what, mine, theirs in (
             ("shape of h", self.h_shape, other.h_shape),
-            ("weights", (self.model_id, self.weight_hash), (other.model_id, other.weight_hash)),
+            ("weights", f"{self.model_id} {self.weight_hash}", f"{other.model_id} {other.weight_hash}"),
             ("tap", self.tap, other.tap),
             ("training timesteps", self.schedule.train_timesteps, other.schedule.train_timesteps),
         ):
-            differ = mine[1] != theirs[1] if what == "weights" else mine != theirs  # one model may have two names
-            if differ:
-                raise HspaceError(f"a direction of another model: its {what} {_text(mine)}, here {_text(theirs)}")
-
-
-def _text(value: Any) -> str:
-    return " ".join(value) if isinstance(value, tuple) and all(isinstance(v, str) for v in value) else str(value)
+            if mine != theirs:
+                raise HspaceError(f"a direction of another model: its {what} {mine}, here {theirs}")

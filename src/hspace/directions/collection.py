@@ -25,11 +25,11 @@ class Directions:
 
     Args:
         items: The directions; names are unique.
-        measured: What was measured with them: arrays whose first two axes are (S, number of directions), such as
-            `explained_variance_ratio`. They are saved with the directions.
+        measured: What was measured with them, a number for each timestep and direction, such as
+            `explained_variance_ratio`: (S, number of directions). It is saved with the directions.
 
     Raises:
-        HspaceError: None at all, equal names or different settings.
+        HspaceError: None at all, equal names, different settings, or something measured of another shape.
 
     Example:
         >>> import torch
@@ -52,13 +52,19 @@ class Directions:
             raise HspaceError(f"directions of one set need different names, found {', '.join(self.names)}")
         if any(item.setting != self.items[0].setting for item in self.items):
             raise HspaceError("directions of one set must come from one setting (model, tap, grid, eta, injection)")
+        expected = (len(self.setting.schedule), len(self.items))
+        for name, value in self.measured.items():
+            if tuple(value.shape) != expected:
+                raise HspaceError(f"measured {name!r}: expected shape {expected}, found {tuple(value.shape)}")
 
     @property
     def names(self) -> tuple[str, ...]:
+        """In order."""
         return tuple(item.name for item in self.items)
 
     @property
     def setting(self) -> Setting:
+        """The one that all were found in."""
         return self.items[0].setting
 
     def __len__(self) -> int:
@@ -103,6 +109,8 @@ class Directions:
 
     def retimed(self, setting: Setting, *, rescale: bool = True) -> Directions:
         """For another grid, eta or injection. What was measured on the old grid is left behind."""
+        if setting == self.setting:
+            return self
         return Directions([item.retimed(setting, rescale=rescale) for item in self.items])
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -123,5 +131,8 @@ class Directions:
             HspaceError: Not such a file, truncated, of a wrong shape, or with NaN.
         """
         vectors, measured, setting, labels = files.read(path)
-        items = [Direction(v, setting, label["name"], label["origin"]) for v, label in zip(vectors, labels, strict=True)]
-        return cls(items, measured)
+        try:
+            items = [Direction(v, setting, x["name"], x["origin"]) for v, x in zip(vectors, labels, strict=True)]
+            return cls(items, measured)
+        except HspaceError as error:
+            raise HspaceError(f"{path}: {error}") from error

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -59,7 +60,7 @@ class Direction:
         (1.0, -1.0)
     """
 
-    vectors: Float[Tensor, "s *h"]
+    vectors: Float[Tensor, " s *h"]
     setting: Setting
     name: str = "direction"
     origin: Mapping[str, Any] = field(default_factory=dict)
@@ -67,7 +68,8 @@ class Direction:
     def __post_init__(self) -> None:
         expected = (len(self.setting.schedule), *self.setting.h_shape)
         if tuple(self.vectors.shape) != expected:
-            raise HspaceError(f"direction {self.name!r}: expected vectors of shape {expected}, found {tuple(self.vectors.shape)}")
+            found = tuple(self.vectors.shape)
+            raise HspaceError(f"direction {self.name!r}: expected vectors of shape {expected}, found {found}")
         if not bool(self.vectors.isfinite().all()):
             raise HspaceError(f"direction {self.name!r} holds NaN or infinite numbers")
 
@@ -81,30 +83,34 @@ class Direction:
             return NotImplemented
         if other.setting != self.setting:
             self.setting.check_same_space(other.setting)
-            raise HspaceError(f"{self.name!r} and {other.name!r} were found on different grids: retime one, or sum them in an Edit")
+            raise HspaceError(
+                f"{self.name!r} and {other.name!r} were found in different settings (grid, eta, injection): "
+                "retime one, or sum them in an Edit"
+            )
         name = f"{self.name} - {other.name[1:]}" if other.name.startswith("-") else f"{self.name} + {other.name}"
         origin = {"method": "sum", "of": [dict(self.origin), dict(other.origin)]}
         return Direction(self.vectors + other.vectors, self.setting, name, origin)
 
     def __sub__(self, other: Direction) -> Direction:
-        return self + (-other) if isinstance(other, Direction) else NotImplemented
+        if not isinstance(other, Direction):
+            return NotImplemented
+        return self + (-other)
 
     def __neg__(self) -> Direction:
-        return replace(self, vectors=-self.vectors, name=self.name[1:] if self.name.startswith("-") else f"-{self.name}")
+        return replace(self, vectors=-self.vectors, name=_scaled(self.name, -1))
 
     def __mul__(self, strength: float) -> Direction:
         if not isinstance(strength, numbers.Real):
             return NotImplemented
         check_strength(strength)
-        sign, size = "-" if strength < 0 else "", abs(strength)
-        inner = f"({self.name})" if " + " in self.name or " - " in self.name else self.name
-        name = f"{sign}{inner}" if size == 1 else f"{sign}{size:g} {inner}"
-        return replace(self, vectors=self.vectors * float(strength), name=name)
+        return replace(self, vectors=self.vectors * float(strength), name=_scaled(self.name, strength))
 
     __rmul__ = __mul__
 
     def __truediv__(self, divisor: float) -> Direction:
-        return self * (1 / divisor) if isinstance(divisor, numbers.Real) else NotImplemented
+        if not isinstance(divisor, numbers.Real):
+            return NotImplemented
+        return self * (1 / divisor)
 
     def norms(self) -> Float[Tensor, " s"]:
         """Euclidean norm at each timestep: the standard deviation of h along it, in the unit of strength."""
@@ -123,12 +129,14 @@ class Direction:
         self.setting.check_same_space(other.setting)
         if self.timesteps != other.timesteps:
             raise HspaceError(f"{self.name!r} and {other.name!r} were found on different grids: retime one")
-        scale = self.norm() * other.norm()
-        if scale == 0:
+        if not (self.vectors.any() and other.vectors.any()):
             raise HspaceError(f"the cosine of {self.name!r} and {other.name!r} is undefined: one of them is zero")
-        return float((self.vectors * other.vectors.to(self.vectors)).sum()) / scale
+        mine, theirs = self.vectors.flatten(), other.vectors.flatten().to(self.vectors)
+        mine, theirs = mine / mine.abs().max(), theirs / theirs.abs().max()  # neither norm overflows, nor is it 0
+        return min(1.0, max(-1.0, float(mine @ theirs / (mine.norm() * theirs.norm()))))
 
     def renamed(self, name: str) -> Direction:
+        """The same direction under another name."""
         return replace(self, name=name)
 
     def with_origin(self, **more: Any) -> Direction:
@@ -150,11 +158,13 @@ class Direction:
             HspaceError: Wrong length, not positive, or the direction is zero at a timestep.
         """
         given = torch.as_tensor(stds, dtype=self.vectors.dtype, device=self.vectors.device)
-        if given.shape != (len(self.timesteps),) or not bool((given > 0).all() and given.isfinite().all()):
-            raise HspaceError(f"expected {len(self.timesteps)} positive standard deviations, one for each timestep")
+        if given.shape != (len(self.timesteps),):
+            raise HspaceError(f"expected {len(self.timesteps)} standard deviations, one for each timestep")
         norms = self.norms()
         if bool((norms == 0).any()):
             raise HspaceError(f"direction {self.name!r} is zero at a timestep and can't be calibrated")
+        if not bool((given > 0).all() and given.isfinite().all()):
+            raise HspaceError(f"direction {self.name!r}: standard deviations must be positive, found {float(given.min()):g}")
         scale = (given / norms).reshape(-1, *[1] * len(self.setting.h_shape))
         return replace(self, vectors=self.vectors * scale)
 
@@ -167,7 +177,8 @@ class Direction:
         if setting == self.setting:
             return self
         vectors = retimed(self.vectors, self.setting, setting, rescale=rescale)
-        return replace(self, vectors=vectors, setting=setting, origin={**self.origin, "retimed_from": self.setting.to_json()})
+        origin = {**self.origin, "retimed_from": self.setting.to_json()}
+        return replace(self, vectors=vectors, setting=setting, origin=origin)
 
     def during(self, first: int, last: int) -> Edit:
         """An edit by this direction at timesteps first >= t >= last only.
@@ -178,21 +189,38 @@ class Direction:
 
         return Edit.of(self, window=(first, last))
 
-    # A direction is an intervention: itself at strength 1.
     @property
     def injection(self) -> Injection | None:
+        """None: shifts go in as the others of the run have it, or symmetric."""
         return None
 
     def bind(self, setting: Setting, device: torch.device) -> ShiftAt | None:
+        """A direction is an edit: itself at strength 1."""
         from hspace.directions.edit import Edit
 
         return Edit.of(self).bind(setting, device)
 
 
 def check_strength(strength: float) -> float:
-    """Raises:
-    HspaceError: NaN or infinite.
+    """The strength as a float.
+
+    Raises:
+        HspaceError: NaN or infinite.
     """
     if not math.isfinite(strength):
         raise HspaceError(f"strength must be a finite number, not {strength}")
     return float(strength)
+
+
+def _scaled(name: str, factor: float) -> str:
+    """The name of `factor` times a direction: "a" becomes "-2 a", "a + b" "-2 (a + b)", "-a" "2 a" for factor -2."""
+    if factor == 1:
+        return name
+    heads = [name[: sign.start()] for sign in re.finditer(" [+-] ", name)]
+    is_sum = any(head.count("(") == head.count(")") for head in heads)
+    inner = f"({name})" if is_sum else name
+    sign = "-" if (factor < 0) != inner.startswith("-") else ""
+    inner = inner.removeprefix("-")
+    if abs(factor) == 1:
+        return f"{sign}{inner}"
+    return f"{sign}{abs(factor):g} ({inner})" if inner[:1].isdigit() else f"{sign}{abs(factor):g} {inner}"

@@ -37,9 +37,11 @@ class Term:
     def __post_init__(self) -> None:
         check_strength(self.strength)
         if self.window is not None and self.window[0] < self.window[1]:
-            raise HspaceError(f"a window goes down from a high timestep to a low one, not from {self.window[0]} to {self.window[1]}")
+            first, last = self.window
+            raise HspaceError(f"a window goes down from a high timestep to a low one, not from {first} to {last}")
 
     def acts_at(self, timestep: int) -> bool:
+        """Whether it changes h there."""
         return self.strength != 0 and (self.window is None or self.window[0] >= timestep >= self.window[1])
 
 
@@ -104,6 +106,12 @@ class Edit:
 
     def __neg__(self) -> Edit:
         return -1.0 * self
+
+    def __sub__(self, other: Edit | Direction) -> Edit:
+        return self + (-other)
+
+    def __rsub__(self, other: Edit | Direction) -> Edit:
+        return -self + other
 
     def bind(self, setting: Setting, device: torch.device) -> ShiftAt | None:
         """The shifts for one run: every direction retimed to its grid; None if all strengths are 0."""

@@ -21,8 +21,8 @@ __all__ = ["retimed"]
 
 
 def retimed(
-    vectors: Float[Tensor, "s *h"], found: Setting, used: Setting, *, rescale: bool = True
-) -> Float[Tensor, "r *h"]:
+    vectors: Float[Tensor, " s *h"], found: Setting, used: Setting, *, rescale: bool = True
+) -> Float[Tensor, " r *h"]:
     """Vectors for the grid of `used`.
 
     Args:

@@ -11,7 +11,7 @@ timestep (`hspace.discovery.sketch`), so memory does not depend on the number of
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -74,7 +74,7 @@ class PCA:
         *,
         progress: Progress = False,
         on_batch: Callable[[slice, Tensor], None] | None = None,
-    ) -> Self:
+    ) -> PCA:
         """Draw the samples of the seeds and find the components of their h.
 
         Args:
@@ -105,7 +105,7 @@ class PCA:
                 on_batch(rows, images)
         return self.finish()
 
-    def merge(self, other: PCA) -> Self:
+    def merge(self, other: PCA) -> PCA:
         """Take in what another PCA has seen, as if this one had seen it too.
 
         Raises:
@@ -123,7 +123,7 @@ class PCA:
     def n_samples_seen_(self) -> int:
         return len(self.seeds_)
 
-    def finish(self) -> Self:
+    def finish(self) -> PCA:
         """Turn what has been seen into directions; `fit` and `merge` end with it."""
         self._check(self.n_samples_seen_)
         if self.joint:

@@ -50,11 +50,11 @@ def ks_distance(a: Shaped[Tensor, " n"], b: Shaped[Tensor, " m"]) -> float:
     """Kolmogorov-Smirnov distance: the largest difference of the two empirical distribution functions, in [0, 1].
 
     Args:
-        a: Scores, shape (n,), n >= 1.
-        b: Scores, shape (m,), m >= 1.
+        a: Scores, shape (n,), n >= 2.
+        b: Scores, shape (m,), m >= 2.
 
     Raises:
-        HspaceError: No scores, or scores that are not finite.
+        HspaceError: Fewer than two scores, or scores that are not finite.
 
     Example:
         >>> import torch
@@ -62,7 +62,7 @@ def ks_distance(a: Shaped[Tensor, " n"], b: Shaped[Tensor, " m"]) -> float:
         >>> ks_distance(torch.tensor([0.0, 1.0]), torch.tensor([0.5, 2.0]))
         0.5
     """
-    a, b = (_checked(name, x, ndim=1, at_least=1) for name, x in (("a", a), ("b", b)))
+    a, b = (_checked(name, x, ndim=1, at_least=2) for name, x in (("a", a), ("b", b)))
     return float(stats.ks_2samp(a.numpy(), b.numpy(), method="asymp").statistic)  # the method of its p-value, unused
 
 

@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any, cast
 
+import diffusers
 import torch
-from diffusers import DDIMScheduler, UNet2DModel
+from diffusers import UNet2DModel
 from torch import nn
 
 from hspace.errors import HspaceError
@@ -16,14 +17,18 @@ from hspace.models.denoiser import Denoiser
 
 __all__ = ["denoiser_of", "denoiser_of_folder", "download"]
 
+_TIMEOUT = 10  # seconds for the hub's first answer
+
 
 def download(hub_id: str) -> Path:
     """The local copy of a hub repository, downloaded if need be; weights as safetensors where there are any.
 
+    The hub is asked first, so that an interrupted download goes on; without a network the local copy has to do.
+
     Raises:
         HspaceError: No such repository, a gated one, or no network and no local copy.
     """
-    from huggingface_hub import HfApi, snapshot_download
+    import huggingface_hub as hub
     from huggingface_hub.errors import HFValidationError
 
     known = f"the bundled models are {', '.join(BUNDLED)}; a folder of that name does not exist"
@@ -31,18 +36,17 @@ def download(hub_id: str) -> Path:
         raise HspaceError(f"unknown model {hub_id!r}: {known}; hub ids look like owner/name")
     patterns = ["*.json", "*.safetensors", "*/*.json", "*/*.safetensors"]
     try:
-        try:
-            return Path(snapshot_download(hub_id, allow_patterns=patterns, local_files_only=True))
-        except OSError:
-            files = HfApi().list_repo_files(hub_id)
-            if not any(name.endswith(".safetensors") for name in files):
-                patterns += ["*.bin", "*/*.bin"]  # read by diffusers with weights_only
-            return Path(snapshot_download(hub_id, allow_patterns=patterns))
+        info = hub.model_info(hub_id, timeout=_TIMEOUT)
+        if not any(file.rfilename.endswith(".safetensors") for file in info.siblings or ()):
+            patterns += ["*.bin", "*/*.bin"]  # read by diffusers with weights_only
+        return Path(hub.snapshot_download(hub_id, revision=info.sha, allow_patterns=patterns))
     except HFValidationError as error:
         raise HspaceError(f"unknown model {hub_id!r}: {known} and it is no hub id") from error
     except Exception as error:  # the hub's client has a dozen kinds for "not there" and "no network"
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise HspaceError(f"can't get model {hub_id!r} from the hub ({reason}); {known}") from error
+        try:
+            return Path(hub.snapshot_download(hub_id, local_files_only=True))
+        except OSError:
+            raise HspaceError(f"can't get model {hub_id!r} from the hub ({_first_line(error)}); {known}") from error
 
 
 def denoiser_of_folder(folder: Path, model_id: str, *, tap: str) -> Denoiser:
@@ -56,9 +60,10 @@ def denoiser_of_folder(folder: Path, model_id: str, *, tap: str) -> Denoiser:
     config = _json(unet_folder / "config.json", folder, "no model: expected unet/config.json or config.json")
     if config.get("_class_name") != "UNet2DModel":
         raise HspaceError(f"{folder}: expected an unconditional UNet2DModel, found {config.get('_class_name')}")
-    schedule = _json(
-        scheduler_folder / "scheduler_config.json", folder, "a UNet without a schedule: expected scheduler_config.json"
-    )
+    schedule = _json(scheduler_folder / "scheduler_config.json", folder, "no schedule: expected scheduler_config.json")
+    scheduler_class = getattr(diffusers, schedule.get("_class_name", "DDIMScheduler"), None)
+    if scheduler_class is None:
+        raise HspaceError(f"{scheduler_folder}: diffusers has no scheduler {schedule['_class_name']}")
     try:
         loaded: Any = UNet2DModel.from_pretrained(unet_folder, torch_dtype=torch.float32, output_loading_info=True)
         unet, info = loaded
@@ -67,34 +72,38 @@ def denoiser_of_folder(folder: Path, model_id: str, *, tap: str) -> Denoiser:
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
         if info.get(kind):
             first = str(sorted(map(str, info[kind]))[0])
-            raise HspaceError(f"{unet_folder}: weights don't fit config.json ({len(info[kind])} {kind}, first: {first})")
+            raise HspaceError(f"{unet_folder}: weights don't fit config.json ({len(info[kind])} {kind}: {first}, ...)")
     for name, tensor in unet.state_dict().items():
         if not bool(tensor.isfinite().all()):
             raise HspaceError(f"{unet_folder}: weight {name} holds NaN or infinite numbers")
-    return denoiser_of(unet, DDIMScheduler.from_config(schedule), model_id=model_id, tap=tap)
+    return denoiser_of(unet, scheduler_class.from_config(schedule), model_id=model_id, tap=tap)
 
 
 def denoiser_of(unet: nn.Module, scheduler: Any, *, model_id: str, tap: str) -> Denoiser:
     """A UNet object with its scheduler.
 
     Raises:
-        HspaceError: Class- or text-conditional, or a scheduler without alphas_cumprod.
+        HspaceError: Class- or text-conditional, without a size, or a scheduler without alphas_cumprod.
     """
     config: Any = getattr(unet, "config", None)
     if not isinstance(unet, UNet2DModel):
         raise HspaceError(
-            f"expected an unconditional UNet2DModel, found {type(unet).__name__}; wrap a network of your own in hspace.Denoiser"
+            f"expected an unconditional UNet2DModel, found {type(unet).__name__}; "
+            "wrap a network of your own in hspace.Denoiser"
         )
     if config.class_embed_type is not None or config.num_class_embeds is not None:
         raise HspaceError(f"{model_id}: class-conditional models aren't supported yet")
     alphas_cumprod = getattr(scheduler, "alphas_cumprod", None)
     if alphas_cumprod is None:
-        raise HspaceError(f"{type(scheduler).__name__} has no alphas_cumprod: expected a discrete schedule such as DDPM's")
+        found = type(scheduler).__name__
+        raise HspaceError(f"{model_id}: {found} has no alphas_cumprod; expected a discrete schedule such as DDPM's")
     options: Any = scheduler.config
     notes = []
     if options.get("clip_sample") or options.get("thresholding"):
         notes.append("clip_sample is switched off: clipping x_0 would hide what a direction does")
     size = config.sample_size
+    if size is None:
+        raise HspaceError(f"{model_id}: the UNet's configuration has no sample_size, so that pictures have no size")
     height, width = (size, size) if isinstance(size, int) else size
     return Denoiser(
         unet,

@@ -1,7 +1,7 @@
 r"""A pretrained network as the rest of the package sees it: x_t and t in, eps and x_0 out, with h in reach.
 
-With alpha_t = `alphas_cumprod[t]`, the three kinds of prediction give the same pair (METHODS of Ho et al. 2020;
-Salimans & Ho 2022 for v):
+With alpha_t = `alphas_cumprod[t]`, the three kinds of prediction give the same pair (Ho et al., arXiv 2006.11239;
+for v Salimans & Ho, arXiv 2202.00512):
 
     epsilon:  x_0 = (x_t - sqrt(1 - alpha_t) eps) / sqrt(alpha_t)
     v:        x_0 = sqrt(alpha_t) x_t - sqrt(1 - alpha_t) v,    eps = sqrt(alpha_t) v + sqrt(1 - alpha_t) x_t
@@ -10,12 +10,14 @@ Salimans & Ho 2022 for v):
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any, Literal, NamedTuple, cast, get_args
 
 import torch
@@ -74,7 +76,7 @@ class Denoiser:
         notes: What a user should know about how the model was loaded.
 
     Raises:
-        HspaceError: No such tap; a schedule that is not decreasing within (0, 1]; an unknown prediction type.
+        HspaceError: No such tap; a schedule that increases or leaves (0, 1); an unknown prediction type or spacing.
 
     Example:
         >>> import torch
@@ -110,12 +112,15 @@ class Denoiser:
         notes: Sequence[str] = (),
     ) -> None:
         if prediction_type not in get_args(PredictionType):
-            raise HspaceError(f"prediction_type must be one of {', '.join(get_args(PredictionType))}, not {prediction_type!r}")
+            known = ", ".join(get_args(PredictionType))
+            raise HspaceError(f"prediction_type must be one of {known}, not {prediction_type!r}")
         if spacing not in get_args(Spacing):
             raise HspaceError(f"spacing must be one of {', '.join(get_args(Spacing))}, not {spacing!r}")
         alphas = alphas_cumprod.detach().to("cpu", torch.float64)
-        if not (len(alphas) and bool(((alphas > 0) & (alphas <= 1)).all()) and bool((alphas.diff() <= 0).all())):
-            raise HspaceError("alphas_cumprod must be numbers within (0, 1] that never increase with the timestep")
+        if not (len(alphas) and bool(((alphas > 0) & (alphas < 1)).all()) and bool((alphas.diff() <= 0).all())):
+            raise HspaceError("alphas_cumprod must be numbers between 0 and 1 that never increase with the timestep")
+        if not float(alphas[0]) <= final_alpha <= 1:
+            raise HspaceError(f"final_alpha must be from alphas_cumprod[0], {float(alphas[0])}, to 1, not {final_alpha}")
         self.network = network.eval().requires_grad_(False)
         self.alphas_cumprod = alphas
         self.image_shape = tuple(image_shape)
@@ -131,12 +136,13 @@ class Denoiser:
 
     @property
     def device(self) -> torch.device:
-        return next(self.network.parameters()).device
+        """Where the network is."""
+        return self._weight.device
 
     @property
     def dtype(self) -> torch.dtype:
         """In which the network computes."""
-        return next(self.network.parameters()).dtype
+        return self._weight.dtype
 
     @property
     def state_dtype(self) -> torch.dtype:
@@ -154,6 +160,14 @@ class Denoiser:
     def can_replay(self) -> bool:
         """Whether `decode` runs only what lies behind the encoder, or the whole network."""
         return can_replay(self.network, self.tap)
+
+    def tapped(self, name: str) -> Denoiser:
+        """The same network with another tap."""
+        other = copy.copy(self)
+        other.tap = Tap(self.network, name)
+        for of_tap in ("h_shape", "can_replay"):
+            other.__dict__.pop(of_tap, None)
+        return other
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Denoiser:
         """Moves the network in place; the weight hash stays that of the weights as they were loaded."""
@@ -180,17 +194,17 @@ class Denoiser:
         seen: list[Tensor] = []
 
         def hook(h: Tensor) -> Tensor | None:
-            seen.append(h)
+            seen.append(h.clone())  # what follows may change h in place
             return None if shift is None else h + shift.to(h)
 
         with self.tap.hooked(hook):
             output = self._call(x_t, timestep)
-        if not seen:
-            raise HspaceError(f"tap {self.tap.name!r} is never reached in a forward pass: choose another module")
-        return self._prediction(output, x_t, timestep), seen[-1]
+        if len(seen) != 1:
+            raise self._unusable_tap(len(seen))
+        return self._prediction(output, x_t, timestep), seen[0]
 
     def encode(self, x_t: Float[Tensor, "n c y x"], timestep: int) -> Encoding:
-        """Runs the network as far as the tap."""
+        """Runs the network as far as the tap; h as in `observe`."""
         seen: list[Tensor] = []
 
         def stop(h: Tensor) -> None:
@@ -204,7 +218,7 @@ class Denoiser:
                 self._call(x_t, timestep)
             except _TapReached:
                 return Encoding(x_t, timestep, seen[0], recorded)
-        raise HspaceError(f"tap {self.tap.name!r} is never reached in a forward pass: choose another module")
+        raise self._unusable_tap(0)
 
     def decode(self, encoding: Encoding, h: Tensor | None = None) -> Prediction:
         """eps and x_0 of an encoding with its own h or with others.
@@ -224,8 +238,18 @@ class Denoiser:
         with ExitStack() as stack:
             if encoding.recorded is not None:
                 stack.enter_context(replaying(self.network, encoding.recorded, times))
-            stack.enter_context(self.tap.hooked(lambda replaced: h.to(replaced)))
+            stack.enter_context(self.tap.hooked(lambda replaced: h.to(replaced, copy=True)))
             return self._prediction(self._call(x_t, encoding.timestep), x_t, encoding.timestep)
+
+    @property
+    def _weight(self) -> Tensor:
+        """Any of the network's numbers: where it is, and in which precision."""
+        numbers = chain(self.network.parameters(), self.network.buffers())
+        return next((tensor for tensor in numbers if tensor.is_floating_point()), torch.empty(0))
+
+    def _unusable_tap(self, times: int) -> HspaceError:
+        reached = f"reached {times} times" if times else "never reached"
+        return HspaceError(f"tap {self.tap.name!r} is {reached} in a forward pass: choose another module")
 
     def _call(self, x_t: Tensor, timestep: int) -> Tensor:
         timesteps = torch.full((len(x_t),), timestep, device=x_t.device, dtype=torch.int64)

@@ -14,7 +14,6 @@ from hspace.models import checkpoint
 from hspace.models.bundled import BUNDLED, bundled_folder
 from hspace.models.denoiser import Denoiser
 from hspace.models.factory import call_factory, is_factory
-from hspace.models.tap import Tap
 
 __all__ = ["default_device", "load"]
 
@@ -38,9 +37,10 @@ def load(
               `Denoiser` (or any other source);
             * a pipeline object with `.unet` and `.scheduler`, or a pair `(unet, scheduler)`;
             * a `Denoiser`, the adapter for a network of your own.
-        device: Default: the GPU if there is one.
-        dtype: In which the network computes. Default: float32; objects keep theirs.
-        tap: Where h is: `"mid_block"` (default), `"before"`, `"middle"`, `"after"` or any module's name.
+        device: Default: the GPU if there is one; objects and what functions return stay where they are.
+        dtype: In which the network computes. Default: float32; objects and what functions return keep theirs.
+        tap: Where h is: `"mid_block"`, `"before"`, `"middle"`, `"after"` or any module's name. Default: `"mid_block"`;
+            a `Denoiser` keeps its own.
 
     Raises:
         HspaceError: Nothing of that name; no model in the folder; unreadable, truncated or non-finite weights;
@@ -53,11 +53,7 @@ def load(
         ((3, 64, 64), (128, 8, 8))
     """
     if isinstance(source, Denoiser):
-        if tap is not None:
-            source.tap = Tap(source.network, tap)
-            source.__dict__.pop("h_shape", None)
-            source.__dict__.pop("can_replay", None)
-        return source.to(device, dtype)
+        return (source if tap is None else source.tapped(tap)).to(device, dtype)
     if isinstance(source, (str, PathLike)):
         if is_factory(str(source)):
             return load(call_factory(str(source)), device, dtype, tap)
@@ -82,7 +78,8 @@ def _locate(name: str) -> tuple[Path, str]:
     if Path(name).is_dir():
         return Path(name), Path(name).resolve().name
     if Path(name).exists():
-        raise HspaceError(f"{name} is a file; a model is a folder in diffusers' layout, a hub id or one of {', '.join(BUNDLED)}")
+        known = ", ".join(BUNDLED)
+        raise HspaceError(f"{name} is a file; a model is a folder in diffusers' layout, a hub id or one of {known}")
     return checkpoint.download(name), name
 
 

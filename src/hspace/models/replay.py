@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from diffusers import UNet2DModel
 from torch import Tensor, nn
 
 from hspace.models.tap import Tap
@@ -21,10 +22,11 @@ Recorded = list[Any]
 
 
 def can_replay(network: nn.Module, tap: Tap) -> bool:
-    """True for a network with diffusers' `conv_in` and `down_blocks` whose tap lies behind them."""
-    if not (isinstance(getattr(network, "conv_in", None), nn.Module) and hasattr(network, "down_blocks")):
+    """True for a diffusers U-Net whose tap lies behind the encoder."""
+    if not isinstance(network, UNet2DModel):
         return False
-    return not any(module is tap.module for stage in _stages(network) for module in stage.modules())
+    behind = (network.mid_block, network.up_blocks, network.conv_norm_out, network.conv_act, network.conv_out)
+    return any(module is tap.module for stage in behind if stage is not None for module in stage.modules())
 
 
 @contextmanager
@@ -43,8 +45,8 @@ def replaying(network: nn.Module, recorded: Recorded, times: int) -> Iterator[No
     """Within the context the encoder returns what was recorded, the batch repeated `times` times."""
     conv_in, down_blocks = network.conv_in, network.down_blocks
     stubs = [_Stub(stage, _repeat(output, times)) for stage, output in zip(_stages(network), recorded, strict=True)]
-    network.conv_in, network.down_blocks = stubs[0], nn.ModuleList(stubs[1:])
     try:
+        network.conv_in, network.down_blocks = stubs[0], nn.ModuleList(stubs[1:])
         yield
     finally:
         network.conv_in, network.down_blocks = conv_in, down_blocks

@@ -99,4 +99,5 @@ def _resolve(network: nn.Module, name: str) -> tuple[nn.Module, bool]:
 def _unknown(network: nn.Module, name: str) -> str:
     names = [n for n, _ in network.named_modules() if n]
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.3) or names[:3]
-    return f"{type(network).__name__} has no module {name!r} to tap; it has {len(names)} others, such as {', '.join(close)}"
+    others = f"it has {len(names)} others, such as {', '.join(close)}" if names else "it has none at all"
+    return f"{type(network).__name__} has no module {name!r} to tap; {others}"

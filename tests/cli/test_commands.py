@@ -1,0 +1,85 @@
+"""The commands as users run them, on a tiny real model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+import hspace
+from hspace.plot import to_uint8
+from tests.cli.conftest import Run
+
+
+def test_sample_draws_the_pictures_of_the_library(run: Run, tiny_folder: Path, tmp_path: Path) -> None:
+    assert run("sample", "-m", tiny_folder, "--seeds", "0:3,7", "-s", 3, "-o", "each", "--device", "cpu").exit_code == 0
+    sampler = hspace.Sampler(hspace.load(tiny_folder, device="cpu"), steps=3, eta=1.0)
+    expected = to_uint8(sampler.run([7]))[0].astype(int)
+    assert sorted(path.name for path in (tmp_path / "each").iterdir()) == ["0.png", "1.png", "2.png", "7.png"]
+    assert np.abs(np.asarray(Image.open(tmp_path / "each" / "7.png")).astype(int) - expected).max() <= 1
+
+
+def test_sample_draws_one_picture_of_all(run: Run, tiny_folder: Path, tmp_path: Path) -> None:
+    result = run("sample", "-m", tiny_folder, "--seeds", "0:4", "-s", 2, "-o", "new/all.png", "--eta", "0,0.5")
+    assert result.exit_code == 0, result.output
+    assert Image.open(tmp_path / "new" / "all.png").size == (204, 204)
+
+
+def test_pca_finds_what_the_library_finds(run: Run, tiny_folder: Path, directions_file: Path) -> None:
+    sampler = hspace.Sampler(hspace.load(tiny_folder, device="cpu"), steps=4, eta=1.0)
+    expected = hspace.PCA(3).fit(sampler, range(12)).directions_
+    found = hspace.Directions.load(directions_file)
+    assert found.names == expected.names
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a.vectors, b.vectors)
+
+
+def test_pca_draws_curves_and_a_strip(run: Run, tiny_folder: Path, tmp_path: Path) -> None:
+    options = ("-n", 6, "-k", 2, "-s", 2, "--figure", "f.png", "--picture", "p.png", "--joint")
+    assert run("pca", "-m", tiny_folder, *options).exit_code == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"directions.safetensors", "f.png", "p.png"}
+
+
+def test_edit_opens_the_model_that_the_file_names(run: Run, directions_file: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    result = run("edit", directions_file, "-m", tiny_folder, "-d", "pc1", "--seeds", "5", "--strengths", "-2,0,2")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "strip.png").exists()
+    unknown = run("edit", directions_file)
+    assert unknown.exit_code == 2
+    assert "unknown model 'tiny'" in unknown.stderr
+
+
+def test_edit_sums_what_is_set(run: Run, directions_file: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    options = ("--set", "pc0=2", "--set", "pc2=-1", "--window", "80:20", "--asymmetric", "-o", "sum.png", "--eta", "0", "-s", "5")
+    assert run("edit", directions_file, "-m", tiny_folder, *options).exit_code == 0
+    assert (tmp_path / "sum.png").exists()
+
+
+def test_inspect_tells_where_directions_come_from(run: Run, directions_file: Path) -> None:
+    text = run("inspect", directions_file).stdout
+    for part in ("tiny", "mid_block", "8 x 4 x 4", "4 steps", "pc0", "pc2", "12 samples", hspace.__version__):
+        assert part in text
+    data = json.loads(run("inspect", directions_file, "--json").stdout)
+    assert [item["name"] for item in data["directions"]] == ["pc0", "pc1", "pc2"]
+    assert data["setting"]["h_shape"] == [8, 4, 4]
+
+
+def test_demo_goes_the_whole_way(run: Run, tmp_path: Path) -> None:
+    result = run("demo", "--samples", 12, "--steps", 2, "--checked", 2, "-o", "demo")
+    assert result.exit_code == 0, result.output
+    names = {"directions.safetensors", "pca.png", "samples.png", "spectrum.png", "summary.json"}
+    assert {path.name for path in (tmp_path / "demo").iterdir()} == names
+    summary = json.loads((tmp_path / "demo" / "summary.json").read_text())
+    directions = hspace.Directions.load(tmp_path / "demo" / "directions.safetensors")
+    for item, direction in zip(summary["components"], directions, strict=True):
+        assert direction.origin["moves"]["attribute"] == item["moves"]
+        assert abs(item["effects"][item["moves"]]) == max(map(abs, item["effects"].values()))
+    assert set(summary["random_of_the_same_norm"]) == {"random0", "random1"}
+    assert "hspace edit demo/directions.safetensors" in result.stdout
+
+
+def test_version(run: Run) -> None:
+    assert run("--version").stdout.strip() == hspace.__version__

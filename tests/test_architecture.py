@@ -1,0 +1,42 @@
+"""A room imports from rooms above its own only; docs/architecture.md has the list."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parents[1] / "src" / "hspace"
+BASE = {"errors", "version", "atomic", "progress"}
+MAY_IMPORT = {
+    "models": BASE,
+    "diffusion": BASE | {"models"},
+    "directions": BASE | {"diffusion"},
+    "discovery": BASE | {"diffusion", "directions"},
+    "faces": BASE,
+    "attributes": BASE | {"faces"},
+    "evaluation": BASE | {"diffusion", "directions", "attributes"},
+    "plot": BASE | {"diffusion", "directions"},
+}
+
+
+def imported_rooms(file: Path) -> set[str]:
+    names: list[str] = []
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names += [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "hspace" else [node.module]
+    return {name.split(".")[1] for name in names if name.startswith("hspace.")}
+
+
+@pytest.mark.parametrize("room", sorted(MAY_IMPORT))
+def test_a_room_imports_from_rooms_above_only(room: str) -> None:
+    for file in (SOURCE / room).rglob("*.py"):
+        assert imported_rooms(file) <= MAY_IMPORT[room] | {room}, file
+
+
+def test_every_room_is_in_the_list() -> None:
+    rooms = {folder.name for folder in SOURCE.iterdir() if (folder / "__init__.py").exists()}
+    assert rooms == set(MAY_IMPORT) | {"cli"}
