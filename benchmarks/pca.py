@@ -48,8 +48,12 @@ def share(args: argparse.Namespace) -> None:
     pca.finish()
     spent += time.perf_counter() - finish
     total = finish - started
-    print(f"{args.samples[0]} samples x {args.steps} steps, {args.components} components, {args.dtype}, joint={args.joint}")
-    print(f"sampling {total - spent:.2f} s, PCA {spent:.2f} s: {100 * spent / (total - spent):.1f} % of it     limit 10 %")
+    print(
+        f"{args.samples[0]} samples x {args.steps} steps, {args.components} components, {args.dtype}, joint={args.joint}"
+    )
+    print(
+        f"sampling {total - spent:.2f} s, PCA {spent:.2f} s: {100 * spent / (total - spent):.1f} % of it     limit 10 %"
+    )
 
 
 def memory(args: argparse.Namespace) -> None:

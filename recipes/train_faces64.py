@@ -92,12 +92,18 @@ class State:
                 self.ema[name].lerp_(p, 1 - decay)
 
     def save(self, path: Path) -> None:
-        tensors = {f"param.{n}": p.detach() for n, p in self.params.items()} | {f"ema.{n}": p for n, p in self.ema.items()}
+        tensors = {f"param.{n}": p.detach() for n, p in self.params.items()} | {
+            f"ema.{n}": p for n, p in self.ema.items()
+        }
         for n, p in self.params.items():
             moments = self.optimizer.state[p]
             tensors |= {f"m.{n}": moments["exp_avg"], f"v.{n}": moments["exp_avg_sq"]}
         partial = path.with_suffix(".partial")
-        save_file({k: v.cpu().contiguous() for k, v in tensors.items()}, partial, {"step": str(self.step), "seed": str(self.seed)})
+        save_file(
+            {k: v.cpu().contiguous() for k, v in tensors.items()},
+            partial,
+            {"step": str(self.step), "seed": str(self.seed)},
+        )
         os.replace(partial, path)
 
     def load(self, path: Path) -> None:
@@ -175,7 +181,9 @@ def main() -> None:
             running += loss.item()
             if state.step % 50 == 0:
                 seconds = time.monotonic() - started
-                log.write(json.dumps({"step": state.step, "loss": round(running / 50, 5), "seconds": round(seconds)}) + "\n")
+                log.write(
+                    json.dumps({"step": state.step, "loss": round(running / 50, 5), "seconds": round(seconds)}) + "\n"
+                )
                 log.flush()
                 running = 0.0
             if state.step % args.save_every == 0 or state.step == args.steps:

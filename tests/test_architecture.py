@@ -27,7 +27,9 @@ def imported_rooms(file: Path) -> set[str]:
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names += [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "hspace" else [node.module]
+            names += (
+                [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "hspace" else [node.module]
+            )
     return {name.split(".")[1] for name in names if name.startswith("hspace.")}
 
 

@@ -43,7 +43,9 @@ def test_pca_draws_curves_and_a_strip(run: Run, tiny_folder: Path, tmp_path: Pat
     assert {path.name for path in tmp_path.iterdir()} == {"directions.safetensors", "f.png", "p.png"}
 
 
-def test_edit_opens_the_model_that_the_file_names(run: Run, directions_file: Path, tiny_folder: Path, tmp_path: Path) -> None:
+def test_edit_opens_the_model_that_the_file_names(
+    run: Run, directions_file: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
     result = run("edit", directions_file, "-m", tiny_folder, "-d", "pc1", "--seeds", "5", "--strengths", "-2,0,2")
     assert result.exit_code == 0, result.output
     assert (tmp_path / "strip.png").exists()
@@ -53,7 +55,21 @@ def test_edit_opens_the_model_that_the_file_names(run: Run, directions_file: Pat
 
 
 def test_edit_sums_what_is_set(run: Run, directions_file: Path, tiny_folder: Path, tmp_path: Path) -> None:
-    options = ("--set", "pc0=2", "--set", "pc2=-1", "--window", "80:20", "--asymmetric", "-o", "sum.png", "--eta", "0", "-s", "5")
+    options = (
+        "--set",
+        "pc0=2",
+        "--set",
+        "pc2=-1",
+        "--window",
+        "80:20",
+        "--asymmetric",
+        "-o",
+        "sum.png",
+        "--eta",
+        "0",
+        "-s",
+        "5",
+    )
     assert run("edit", directions_file, "-m", tiny_folder, *options).exit_code == 0
     assert (tmp_path / "sum.png").exists()
 

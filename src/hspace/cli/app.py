@@ -25,15 +25,18 @@ for module in (demo, sample, pca, edit, inspect):
     app.command(module.__name__.rpartition(".")[2])(one_line(module.command))
 
 
-def _version(wanted: bool) -> None:
+def _version(wanted: bool) -> bool:
     if wanted:
         typer.echo(__version__)
         raise typer.Exit
+    return wanted
 
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     """Interpretable directions in the h-space of pretrained diffusion models."""
 

@@ -69,7 +69,9 @@ def command(
         pcs = pca.directions_
         control = random_directions(sampler.setting(), pcs[0].norms(), n=2)
         fresh = range(_FRESH, _FRESH + checked)
-        measured = effects(sampler, Directions([*pcs, *control]), load_scorer(), fresh, strength=_STRENGTH, progress=True)
+        measured = effects(
+            sampler, Directions([*pcs, *control]), load_scorer(), fresh, strength=_STRENGTH, progress=True
+        )
         pcs = Directions([_named(item, measured) for item in pcs], pcs.measured)
         pcs.save(out / "directions.safetensors")
 
@@ -93,7 +95,9 @@ def _stage(seconds: dict[str, float], title: str) -> Iterator[None]:
 
 def _named(direction: Direction, measured: Effects) -> Direction:
     attribute, change = measured.largest(direction.name)
-    return direction.with_origin(moves={"attribute": attribute, "change": round(change, 3), "strength": measured.strength})
+    return direction.with_origin(
+        moves={"attribute": attribute, "change": round(change, 3), "strength": measured.strength}
+    )
 
 
 def _save_picture(picture: Image.Image, path: Path) -> None:
@@ -107,7 +111,11 @@ def _summary(
     rounded = {name: {k: round(v, 3) for k, v in measured.of(name).items()} for name in measured.directions}
     return {
         "version": __version__,
-        "model": {"id": sampler.model.model_id, "weights": sampler.model.weight_hash, "dtype": str(sampler.model.dtype)},
+        "model": {
+            "id": sampler.model.model_id,
+            "weights": sampler.model.weight_hash,
+            "dtype": str(sampler.model.dtype),
+        },
         "samples": samples,
         "steps": len(sampler.schedule),
         "eta": 1.0,

@@ -20,14 +20,27 @@ __all__ = ["command"]
 
 def command(
     file: Annotated[Path, typer.Argument(help="File of directions.")],
-    direction: Annotated[list[str] | None, typer.Option("--direction", "-d", help="Name; may be repeated: a row for each. Default: all, up to 8.")] = None,
-    together: Annotated[list[str] | None, typer.Option("--set", help="NAME=STRENGTH; may be repeated: one edit of them all.")] = None,
-    strengths: Annotated[str | None, typer.Option(help="Columns, in standard deviations of h; with --set factors of the edit.")] = None,
+    direction: Annotated[
+        list[str] | None,
+        typer.Option("--direction", "-d", help="Name; may be repeated: a row for each. Default: all, up to 8."),
+    ] = None,
+    together: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME=STRENGTH; may be repeated: one edit of them all.")
+    ] = None,
+    strengths: Annotated[
+        str | None, typer.Option(help="Columns, in standard deviations of h; with --set factors of the edit.")
+    ] = None,
     seeds: Annotated[str, typer.Option(help="Such as 0:4 or 3,5.")] = "0:2",
-    window: Annotated[str | None, typer.Option(help="Timesteps at which the edit acts, from high to low, such as 700:300.")] = None,
-    asymmetric: Annotated[bool, typer.Option("--asymmetric", help="Shift x_0 only (Asyrp) instead of both x_0 and eps.")] = False,
+    window: Annotated[
+        str | None, typer.Option(help="Timesteps at which the edit acts, from high to low, such as 700:300.")
+    ] = None,
+    asymmetric: Annotated[
+        bool, typer.Option("--asymmetric", help="Shift x_0 only (Asyrp) instead of both x_0 and eps.")
+    ] = False,
     out: Annotated[Path, typer.Option("--out", "-o", help="PNG.")] = Path("strip.png"),
-    model: Annotated[str | None, typer.Option("--model", "-m", help="Default: the one the directions were found in.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Default: the one the directions were found in.")
+    ] = None,
     steps: Annotated[int | None, typer.Option("--steps", "-s", help="Default: as the directions were found.")] = None,
     eta: Annotated[str | None, typer.Option(help="Default: as the directions were found.")] = None,
     start: options.Start = None,
@@ -42,7 +55,10 @@ def command(
     injection = cast(Injection, "asymmetric" if asymmetric else "symmetric")
     options.check_writable(out)
     if together:
-        terms = [Edit.of(directions[name], value, window=span, injection=injection) for name, value in map(_setting, together)]
+        terms = [
+            Edit.of(directions[name], value, window=span, injection=injection)
+            for name, value in map(_setting, together)
+        ]
         edits = [sum(terms[1:], start=terms[0])]
     else:
         names = direction or list(directions.names[:8])
@@ -51,10 +67,11 @@ def command(
     found = directions.setting
     denoiser = open_model(model or found.model_id, found.tap, device, dtype)
     if steps is None and eta is None and start is None:
-        sampler = Sampler.on(denoiser, found.schedule, batch_size=batch_size)
+        sampler = Sampler.on(denoiser, found, batch_size=batch_size)
     else:
-        etas = eta or ",".join(map(str, set(found.schedule.etas))) if len(set(found.schedule.etas)) == 1 else eta or "1"
-        sampler = open_sampler(denoiser, steps or len(found.schedule), etas, start, batch_size)
+        sampler = open_sampler(
+            denoiser, steps or len(found.schedule), eta or str(found.schedule.etas[0]), start, batch_size
+        )
     picture = strip(sampler, chosen, edits, columns, progress=True)
     with writing(out) as partial:
         picture.save(partial)

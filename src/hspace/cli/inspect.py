@@ -26,40 +26,44 @@ def command(
         return
     console = Console()
     about = Table(title=str(file), show_header=False, title_justify="left")
-    for name, value in _setting(directions).items():
+    for name, value in _about(directions).items():
         about.add_row(name, value)
     console.print(about)
-    listing = Table("name", "norm, first to last t", *(f"{name}, mean" for name in directions.measured), "found by")
+    listing = Table("name", "norm, first to last t", *(f"{name}, mean" for name in directions.measured), "moves")
     for i, direction in enumerate(directions):
         norms = direction.norms()
         means = [f"{float(values[:, i].mean()):.3f}" for values in directions.measured.values()]
-        listing.add_row(direction.name, f"{norms[0]:.3g} to {norms[-1]:.3g}", *means, _origin(direction))
+        listing.add_row(direction.name, f"{norms[0]:.3g} to {norms[-1]:.3g}", *means, _moves(direction))
     console.print(listing)
 
 
-def _setting(directions: Directions) -> dict[str, str]:
+def _about(directions: Directions) -> dict[str, str]:
     setting, schedule = directions.setting, directions.setting.schedule
     etas = sorted(set(schedule.etas))
+    reach = f"t = {schedule.timesteps[0]} to {schedule.timesteps[-1]} of {schedule.train_timesteps}"
     return {
+        "found by": "; ".join(dict.fromkeys(_method(direction) for direction in directions)),
         "model": f"{setting.model_id}, weights {setting.weight_hash}",
         "h": f"{setting.tap}, {' x '.join(map(str, setting.h_shape))}",
-        "grid": f"{len(schedule)} steps, t = {schedule.timesteps[0]} to {schedule.timesteps[-1]} of {schedule.train_timesteps}",
+        "grid": f"{len(schedule)} steps, {reach}",
         "eta": f"{etas[0]:g}" if len(etas) == 1 else f"{etas[0]:g} to {etas[-1]:g}, one a step",
         "injection": setting.injection,
-        "unit": "strength 1 = one standard deviation of h along the direction, at every timestep",
+        "unit": "strength 1 = one standard deviation of h, at every t",
     }
 
 
-def _origin(direction: Direction) -> str:
+def _method(direction: Direction) -> str:
     origin = direction.origin
     parts = [str(origin.get("method", "unknown"))]
     if "seeds" in origin:
         parts.append(f"{sum(last - first + 1 for first, last in origin['seeds'])} samples")
-    if "moves" in origin:
-        parts.append("moves {attribute} by {change:+.1f}".format(**origin["moves"]))
     if "version" in origin:
         parts.append(f"hspace {origin['version']}")
     return ", ".join(parts)
+
+
+def _moves(direction: Direction) -> str:
+    return "{attribute} {change:+.1f}".format(**direction.origin["moves"]) if "moves" in direction.origin else ""
 
 
 def _everything(directions: Directions) -> dict[str, Any]:

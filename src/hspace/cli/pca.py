@@ -52,7 +52,9 @@ def command(
             raise KeyboardInterrupt(f"interrupted after {pca.n_samples_seen_} samples; nothing was written") from None
         kept = out.with_name(f"{out.stem}.interrupted{out.suffix}")
         pca.finish().directions_.save(kept)
-        raise KeyboardInterrupt(f"interrupted; components of {pca.n_samples_seen_} finished samples are in {kept}") from None
+        raise KeyboardInterrupt(
+            f"interrupted; components of {pca.n_samples_seen_} finished samples are in {kept}"
+        ) from None
     directions = pca.directions_
     directions.save(out)
     say(f"{components} components of {samples} samples in {out}")

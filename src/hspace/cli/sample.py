@@ -19,7 +19,9 @@ __all__ = ["command"]
 def command(
     model: options.Model = "faces64",
     seeds: Annotated[str, typer.Option(help="Such as 0:16 or 3,5,8.")] = "0:16",
-    out: Annotated[Path, typer.Option("--out", "-o", help="A PNG for all, or a folder for one PNG each.")] = Path("samples.png"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="A PNG for all, or a folder for one PNG each.")] = Path(
+        "samples.png"
+    ),
     steps: options.Steps = 50,
     eta: options.Eta = "1",
     start: options.Start = None,

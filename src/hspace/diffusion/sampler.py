@@ -74,17 +74,17 @@ class Sampler:
         self._may_shrink = batch_size is None
 
     @classmethod
-    def on(cls, model: Denoiser, schedule: Schedule, *, batch_size: int | None = None) -> Sampler:
-        """A sampler on a given grid, e.g. `directions.setting.schedule`.
+    def on(cls, model: Denoiser, setting: Setting, *, batch_size: int | None = None) -> Sampler:
+        """A sampler on the very grid that directions were found on: `Sampler.on(model, directions.setting)`.
 
         Raises:
-            HspaceError: A grid of another training schedule.
+            HspaceError: A setting of another model, tap or training schedule.
         """
-        alphas = model.alphas_cumprod.tolist()
-        same_length = len(alphas) == schedule.train_timesteps
-        if not same_length or schedule.alphas != tuple(alphas[t] for t in schedule.timesteps):
-            raise HspaceError(f"the grid was laid over another training schedule than that of {model.model_id}")
-        sampler = cls(model, len(schedule), schedule.etas, start=schedule.timesteps[0], batch_size=batch_size)
+        schedule = setting.schedule
+        sampler = cls(model, steps=1, batch_size=batch_size)
+        setting.check_same_space(sampler.setting())
+        if any(model.alphas_cumprod[t] != alpha for t, alpha in zip(schedule.timesteps, schedule.alphas, strict=True)):
+            raise HspaceError(f"the grid was laid over another noise schedule than that of {model.model_id}")
         sampler.schedule = schedule
         return sampler
 

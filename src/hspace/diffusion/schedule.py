@@ -95,7 +95,7 @@ class Schedule:
         noise_to_signal, noise_to_signal_prev = np.sqrt((1 - alpha) / alpha), np.sqrt((1 - prev) / prev)
         kept = np.sqrt(np.clip(1 - prev - np.square(self.sigmas), 0, None) / prev) if injection == "symmetric" else 0.0
         fine = noise_to_signal - noise_to_signal_prev
-        return np.divide(noise_to_signal - kept, fine, out=np.ones_like(fine), where=fine > 0)
+        return np.asarray(np.divide(noise_to_signal - kept, fine, out=np.ones_like(fine), where=fine > 0), np.float64)
 
 
 def grid(

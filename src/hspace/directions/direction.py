@@ -114,7 +114,8 @@ class Direction:
 
     def norms(self) -> Float[Tensor, " s"]:
         """Euclidean norm at each timestep: the standard deviation of h along it, in the unit of strength."""
-        return self.vectors.flatten(1).norm(dim=1)
+        norms: Tensor = torch.linalg.vector_norm(self.vectors.flatten(1), dim=1)
+        return norms
 
     def norm(self) -> float:
         """Euclidean norm over all timesteps."""
@@ -164,7 +165,8 @@ class Direction:
         if bool((norms == 0).any()):
             raise HspaceError(f"direction {self.name!r} is zero at a timestep and can't be calibrated")
         if not bool((given > 0).all() and given.isfinite().all()):
-            raise HspaceError(f"direction {self.name!r}: standard deviations must be positive, found {float(given.min()):g}")
+            found = float(given.min())
+            raise HspaceError(f"direction {self.name!r}: standard deviations must be positive, found {found:g}")
         scale = (given / norms).reshape(-1, *[1] * len(self.setting.h_shape))
         return replace(self, vectors=self.vectors * scale)
 

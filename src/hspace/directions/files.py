@@ -10,14 +10,16 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from hspace.diffusion.schedule import Injection
 from hspace.diffusion.setting import Setting
 from hspace.errors import HspaceError
 
@@ -36,8 +38,8 @@ def write(
     """Write to a temporary name beside the target, then rename: a broken file is never left behind."""
     path = Path(path)
     header = {"format": FORMAT, "setting": setting.to_json(), "directions": list(labels)}
-    tensors = {"vectors": vectors, **{f"measured.{name}": value for name, value in measured.items()}}
-    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    tensors = {f"measured.{name}": value.detach().cpu().clone() for name, value in measured.items()}  # shares no memory
+    tensors["vectors"] = vectors.detach().cpu().contiguous()
     partial = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,22 +67,52 @@ def read(path: str | PathLike[str]) -> tuple[Tensor, dict[str, Tensor], Setting,
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get("hspace", "{}"))
-            if header.get("format") != FORMAT:
-                found = header.get("format") or f"tensors {', '.join(sorted(file.keys())[:3])} without hspace metadata"
+            found = header.get("format") if isinstance(header, dict) else None
+            if found != FORMAT:
+                found = found or f"tensors {', '.join(sorted(file.keys())[:3])} without hspace metadata"
                 raise HspaceError(f"{path}: expected a file of format {FORMAT}, found {found}")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise HspaceError(f"{path}: no readable safetensors file, truncated perhaps ({error})") from error
     try:
         setting, labels, vectors = Setting.from_json(header["setting"]), header["directions"], tensors.pop("vectors")
-    except (KeyError, HspaceError) as error:
+    except KeyError as error:
         raise HspaceError(f"{path}: incomplete, {error} is missing") from error
+    except HspaceError as error:
+        raise HspaceError(f"{path}: {error}") from error
+    if not _is_consistent(setting):
+        raise HspaceError(f"{path}: the grid of the setting is damaged: {setting.schedule}")
+    if not _are_labels(labels):
+        raise HspaceError(f"{path}: expected a list with name and origin of every direction, found {str(labels)[:80]}")
+    if not all(tensor.is_floating_point() for tensor in (vectors, *tensors.values())):
+        raise HspaceError(f"{path}: expected tensors of floating-point numbers, found others")
     expected = (len(labels), len(setting.schedule), *setting.h_shape)
     if tuple(vectors.shape) != expected:
         raise HspaceError(f"{path}: expected vectors of shape {expected}, found {tuple(vectors.shape)}")
     if not bool(vectors.isfinite().all()):
         raise HspaceError(f"{path}: vectors hold NaN or infinite numbers")
     return vectors, {name.removeprefix("measured."): value for name, value in tensors.items()}, setting, labels
+
+
+def _is_consistent(setting: Setting) -> bool:
+    """Whether the numbers of a setting are numbers, as many of each as there are steps, on a grid that descends."""
+    schedule = setting.schedule
+    rows = (schedule.timesteps, schedule.alphas, schedule.etas)
+    if not all(isinstance(row, tuple) and len(row) == len(schedule.timesteps) for row in rows):
+        return False
+    numbers = (*rows[0], *rows[1], *rows[2], *setting.h_shape, schedule.final_alpha, schedule.train_timesteps)
+    return (
+        all(isinstance(number, (int, float)) for number in numbers)
+        and all(high > low for high, low in pairwise(schedule.timesteps))
+        and setting.injection in get_args(Injection)
+    )
+
+
+def _are_labels(labels: Any) -> bool:
+    return isinstance(labels, list) and all(
+        isinstance(label, dict) and isinstance(label.get("name"), str) and isinstance(label.get("origin"), dict)
+        for label in labels
+    )
 
 
 def _umask() -> int:

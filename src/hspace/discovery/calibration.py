@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -47,25 +47,28 @@ def calibrate(
     if len(seeds) < 2:
         raise HspaceError("a standard deviation needs at least 2 samples")
     if given.setting.schedule != sampler.schedule:
-        raise HspaceError("directions are calibrated on the grid they were found on: retime them to this sampler's first")
+        raise HspaceError("directions are calibrated on their own grid: retime them to the sampler's first")
     given.setting.check_same_space(sampler.setting())
     units = torch.stack([item.vectors.flatten(1) for item in given]).to(sampler.model.device)  # (k, S, d)
-    units = units / units.norm(dim=2, keepdim=True)
+    norms = units.norm(dim=2, keepdim=True)
+    if bool((norms == 0).any()):
+        raise HspaceError("a direction that is zero at a timestep can't be calibrated")
+    units = units / norms
     row_of = {timestep: row for row, timestep in enumerate(sampler.timesteps)}
     scores: dict[tuple[int, int], Tensor] = {}  # (first row, timestep) -> (b, k); k numbers a sample, not h
 
     def record(timestep: int, h: Tensor, rows: slice) -> None:
-        scores[rows.start, timestep] = (h.flatten(1).to(units) @ units[:, row_of[timestep]].T).double().cpu()
+        scores[rows.start, timestep] = (h.flatten(1).to(units) @ units[:, row_of[timestep]].T).cpu().double()
 
     for _ in sampler.stream(seeds, record=record, progress=progress):
         pass
-    by_timestep = [torch.cat([s for (_, t), s in sorted(scores.items()) if t == timestep]) for timestep in sampler.timesteps]
+    by_timestep = [torch.cat([s for (_, t), s in scores.items() if t == timestep]) for timestep in sampler.timesteps]
     stds = torch.stack([s.std(0) for s in by_timestep])  # (S, k)
     return Directions([item.calibrated(stds[:, j]) for j, item in enumerate(given)], given.measured)
 
 
 def random_directions(
-    setting: Setting, norms: Float[Tensor, " s"], n: int = 1, *, seed: int = 0
+    setting: Setting, norms: Float[Tensor, " s"] | Sequence[float], n: int = 1, *, seed: int = 0
 ) -> Directions:
     """Gaussian directions of given norms: the control that a found direction has to beat (Haas et al., figure 4).
 
@@ -75,16 +78,23 @@ def random_directions(
         n: How many.
         seed: Determines them.
 
+    Raises:
+        HspaceError: n below 1; a number of norms that is not that of timesteps.
+
     Example:
         >>> import hspace
         >>> sampler = hspace.Sampler(hspace.load("faces64"), steps=2)
         >>> control = hspace.random_directions(sampler.setting(), norms=[1.0, 2.0], n=2)
-        >>> control.names, control[0].norms().tolist()
+        >>> control.names, control[0].norms().round(decimals=4).tolist()
         (('random0', 'random1'), [1.0, 2.0])
     """
+    if n < 1:
+        raise HspaceError(f"n must be at least 1, not {n}")
+    if len(norms) != len(setting.schedule):
+        raise HspaceError(f"expected {len(setting.schedule)} norms, one for each timestep, found {len(norms)}")
     generator = torch.Generator().manual_seed(seed)
     vectors = torch.randn(n, len(setting.schedule), *setting.h_shape, generator=generator)
-    scale = torch.as_tensor(norms, dtype=vectors.dtype) / vectors.flatten(2).norm(dim=2)
+    scale = torch.as_tensor(norms, dtype=vectors.dtype, device=vectors.device) / vectors.flatten(2).norm(dim=2)
     vectors = vectors * scale.reshape(*scale.shape, *[1] * len(setting.h_shape))
     origin = {"method": "random", "parameters": {"n": n}, "seed": seed, "version": __version__}
     return Directions([Direction(v, setting, f"random{i}", origin) for i, v in enumerate(vectors)])

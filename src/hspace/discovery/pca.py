@@ -38,7 +38,7 @@ class PCA:
     Args:
         n_components: k.
         joint: One PCA of the concatenated h of all timesteps, instead of one for each timestep.
-        sketch_size: Number of axes carried along while streaming; default 2 k + 80. Up to that many samples the
+        sketch_size: Number of axes carried along while streaming; default 2 k + 120. Up to that many samples the
             result is the exact PCA; beyond, the more the closer.
 
     Attributes:
@@ -121,24 +121,25 @@ class PCA:
 
     @property
     def n_samples_seen_(self) -> int:
+        """Number of samples."""
         return len(self.seeds_)
 
     def finish(self) -> PCA:
         """Turn what has been seen into directions; `fit` and `merge` end with it."""
         self._check(self.n_samples_seen_)
-        if self.joint:
-            axes, variances, totals, self.agreement_ = self._joint_components()
-        else:
-            axes, variances, totals, self.agreement_ = self._components_by_timestep()
+        self._check_rank()
+        totals = self._by_timestep([sketch.variance_by_dimension() for sketch in self._sketches]).sum(1)  # (S,)
+        axes, variances, agreement = self._joint_components() if self.joint else self._components_by_timestep()
+        axes, variances, self.agreement_ = self._in_final_order(axes, variances, totals, agreement)
         shape = self.setting_.h_shape
-        self.mean_ = self._means().reshape(-1, *shape)
+        self.mean_ = self._by_timestep([sketch.mean for sketch in self._sketches]).reshape(-1, *shape)
         self.explained_variance_ = variances
         self.explained_variance_ratio_ = variances / totals[:, None]
         vectors = axes * variances.sqrt()[..., None]  # (S, k, d)
         origin = self._origin()
         items = [
-            Direction(vectors[:, j].reshape(-1, *shape).float().cpu(), self.setting_, f"pc{j}", {**origin, "component": j})
-            for j in range(self.n_components)
+            Direction(v.reshape(-1, *shape).float().cpu(), self.setting_, f"pc{j}", {**origin, "component": j})
+            for j, v in enumerate(vectors.unbind(1))
         ]
         measured = {"explained_variance_ratio": self.explained_variance_ratio_, "agreement": self.agreement_}
         self.directions_ = Directions(items, {name: value.float().cpu() for name, value in measured.items()})
@@ -146,15 +147,13 @@ class PCA:
 
     @property
     def _rank(self) -> int:
-        return max(self.sketch_size or 2 * self.n_components + 80, self.n_components)
+        return max(self.sketch_size or 2 * self.n_components + 120, self.n_components)
 
     def _check(self, samples: int) -> None:
         if self.n_components < 1:
             raise HspaceError(f"n_components must be at least 1, not {self.n_components}")
         if self.n_components >= samples:
-            raise HspaceError(
-                f"{self.n_components} components need more than {self.n_components} samples, not {samples}"
-            )
+            raise HspaceError(f"{self.n_components} components need more samples than that, not {samples}")
 
     def _clouds(self, batch: list[Tensor]) -> list[Tensor]:
         """One cloud of vectors for each timestep, or one of all timesteps together."""
@@ -162,52 +161,50 @@ class PCA:
         return [torch.cat(batch, 1).to(wide)] if self.joint else [h.to(wide) for h in batch]
 
     def _fold(self, parts: list[Sketch]) -> None:
-        if self._sketches:
+        if self._sketches and parts:
             parts = [a.merged(b, self._rank, _WITNESSES) for a, b in zip(self._sketches, parts, strict=True)]
-        self._sketches = parts
+        self._sketches = parts or self._sketches
 
-    def _means(self) -> Float[Tensor, "s d"]:
-        means = torch.cat([sketch.mean for sketch in self._sketches])
-        return means.reshape(len(self.setting_.schedule), -1)
+    def _by_timestep(self, values: list[Tensor]) -> Float[Tensor, "s d"]:
+        """One value for each dimension of h at each timestep, out of those of the sketches."""
+        return torch.cat(values).reshape(len(self.setting_.schedule), -1)
 
-    def _components_by_timestep(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Axes (S, k, d), variances (S, k), variance of h_t (S,) and agreement (S, k), aligned along t."""
+    def _check_rank(self) -> None:
+        """As many axes as components in every sketch."""
+        found = min(len(sketch.values) for sketch in self._sketches)
+        if found < self.n_components:
+            raise HspaceError(f"h varies in {found} directions only, too few for {self.n_components} components")
+
+    def _components_by_timestep(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Axes (S, k, d), variances (S, k) and agreement (S, k), aligned along t."""
         k = self.n_components
-        short = min(len(sketch.values) for sketch in self._sketches)
-        if short < k:
-            raise HspaceError(f"h varies in {short} directions only: ask for at most {short} components, not {k}")
         scores = [sketch.coordinates[:, :k].double().cpu().numpy() for sketch in self._sketches]
         order, signs, agreement = align(scores)
         axes, variances = [], []
         for sketch, rows, sign in zip(self._sketches, order.tolist(), signs, strict=True):
             axes.append(sketch.axes[rows] * torch.as_tensor(sign).to(sketch.axes)[:, None])
             variances.append(sketch.variances()[rows])
-        totals = torch.stack([sketch.variance() for sketch in self._sketches])
-        return self._in_final_order(torch.stack(axes), torch.stack(variances), totals, torch.as_tensor(agreement))
+        return torch.stack(axes), torch.stack(variances), torch.as_tensor(agreement)
 
-    def _joint_components(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The same for one PCA over all timesteps: each component cut at the timesteps, its variance from the sketch."""
+    def _joint_components(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The same for one PCA over all timesteps: each component cut at them, its variance there from the sketch."""
         (sketch,) = self._sketches
         k, steps = self.n_components, len(self.setting_.schedule)
-        if len(sketch.values) < k:
-            raise HspaceError(f"h varies in {len(sketch.values)} directions only: ask for at most that many components, not {k}")
         everything = sketch.axes.reshape(len(sketch.axes), steps, -1).transpose(0, 1)  # (S, r, d)
         axes = everything[:, :k] / everything[:, :k].norm(dim=2, keepdim=True).clamp_min(1e-30)
         along = axes @ everything.transpose(1, 2)  # (S, k, r)
-        variances = (along.square() * sketch.variances()).sum(-1)
-        totals = (everything.square().sum(-1) * sketch.variances()).sum(-1)
-        return self._in_final_order(axes, variances, totals, torch.ones(steps, k))
+        return axes, (along.square() * sketch.variances()).sum(-1), torch.ones(steps, k)
 
     @staticmethod
     def _in_final_order(
         axes: Tensor, variances: Tensor, totals: Tensor, agreement: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """By mean explained share, with a sign that does not depend on chance: the largest mean entry is positive."""
         order = (variances / totals[:, None]).mean(0).argsort(descending=True)
         axes, variances, agreement = axes[:, order], variances[:, order], agreement[:, order.cpu()]
         mean = axes.mean(0)
-        sign = mean.gather(1, mean.abs().argmax(1, keepdim=True)).sign()  # (k, 1)
-        return axes * sign, variances, totals, agreement
+        largest = mean.gather(1, mean.abs().argmax(1, keepdim=True))  # (k, 1)
+        return torch.where(largest < 0, -axes, axes), variances, agreement
 
     def _origin(self) -> dict[str, Any]:
         parameters = {"n_components": self.n_components, "joint": self.joint, "sketch_size": self._rank}

@@ -26,20 +26,22 @@ __all__ = ["Sketch"]
 
 @dataclass(frozen=True, eq=False)
 class Sketch:
-    """Attributes:
-    n: Number of vectors seen.
-    mean: (d,).
-    axes: (r, d) orthonormal rows, r <= rank.
-    values: (r,) singular values of the centred data along them, descending.
-    total: Sum of squared distances from the mean, over all d dimensions.
-    coordinates: (m, r) centred coordinates of the first m samples along the axes.
+    """Summary of n vectors; `Sketch.of` makes one, `merged` joins two.
+
+    Attributes:
+        n: Number of vectors seen.
+        mean: (d,).
+        axes: (r, d) orthonormal rows, r <= rank.
+        values: (r,) singular values of the centred data along them, descending.
+        squares: (d,) sum of squared distances from the mean in each dimension; exact, whatever the rank.
+        coordinates: (m, r) centred coordinates of the first m samples along the axes.
     """
 
     n: int
     mean: Float[Tensor, " d"]
     axes: Float[Tensor, "r d"]
     values: Float[Tensor, " r"]
-    total: Float[Tensor, ""]
+    squares: Float[Tensor, " d"]
     coordinates: Float[Tensor, "m r"]
 
     @classmethod
@@ -63,7 +65,7 @@ class Sketch:
         mean = samples.mean(0)
         centred = samples - mean
         turned, values, axes = _principal(centred, rank)
-        return cls(len(samples), mean, axes, values, centred.square().sum(), turned[:witnesses])
+        return cls(len(samples), mean, axes, values, centred.square().sum(0), turned[:witnesses])
 
     def merged(self, other: Sketch, rank: int, witnesses: int) -> Sketch:
         """Summary of both parts together."""
@@ -82,33 +84,33 @@ class Sketch:
                 (other.coordinates / _safe(other.values)) @ theirs + shift * (self.n / n),
             ]
         )
-        total = self.total + other.total + weight**2 * gap.square().sum()
-        return Sketch(n, mean, axes, values, total, coordinates[:witnesses])
+        squares = self.squares + other.squares + weight**2 * gap.square()
+        return Sketch(n, mean, axes, values, squares, coordinates[:witnesses])
 
     def variances(self) -> Float[Tensor, " r"]:
         """Variance along each axis (divisor n - 1, as scikit-learn has it)."""
         return self.values.square() / max(self.n - 1, 1)
 
-    def variance(self) -> Float[Tensor, ""]:
-        """Variance over all dimensions."""
-        return self.total / max(self.n - 1, 1)
+    def variance_by_dimension(self) -> Float[Tensor, " d"]:
+        """Variance in each dimension."""
+        return self.squares / max(self.n - 1, 1)
 
 
 def _principal(rows: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
     """Coordinates of the rows along their leading axes, singular values, axes; by the eigenvectors of rows rows^T.
 
     There are far fewer rows than dimensions, so this is much cheaper than an SVD; the small problem is solved in
-    float64. Axes whose value is below the rounding of the largest are dropped.
+    float64, on the CPU. Axes whose value is below the rounding of the largest are dropped.
     """
     gram = rows @ rows.T
-    eigenvalues, vectors = torch.linalg.eigh(gram.double())
+    eigenvalues, vectors = torch.linalg.eigh(gram.cpu().double())
     eigenvalues, vectors = eigenvalues.flip(0)[:rank].clamp_min(0), vectors.flip(1)[:, :rank]
     floor = eigenvalues[0] * torch.finfo(rows.dtype).eps * len(rows)
     keep = int((eigenvalues > floor).sum())
     values = eigenvalues[:keep].sqrt()
     vectors = vectors[:, :keep]
-    axes = (vectors / values).T.to(rows.dtype) @ rows
-    return (vectors * values).to(rows.dtype), values.to(rows.dtype), axes
+    axes = (vectors / values).T.to(rows) @ rows
+    return (vectors * values).to(rows), values.to(rows), axes
 
 
 def _safe(values: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ def download(hub_id: str) -> Path:
     Raises:
         HspaceError: No such repository, a gated one, or no network and no local copy.
     """
-    import huggingface_hub as hub
+    from huggingface_hub import model_info, snapshot_download
     from huggingface_hub.errors import HFValidationError
 
     known = f"the bundled models are {', '.join(BUNDLED)}; a folder of that name does not exist"
@@ -36,15 +36,15 @@ def download(hub_id: str) -> Path:
         raise HspaceError(f"unknown model {hub_id!r}: {known}; hub ids look like owner/name")
     patterns = ["*.json", "*.safetensors", "*/*.json", "*/*.safetensors"]
     try:
-        info = hub.model_info(hub_id, timeout=_TIMEOUT)
+        info = model_info(hub_id, timeout=_TIMEOUT)
         if not any(file.rfilename.endswith(".safetensors") for file in info.siblings or ()):
             patterns += ["*.bin", "*/*.bin"]  # read by diffusers with weights_only
-        return Path(hub.snapshot_download(hub_id, revision=info.sha, allow_patterns=patterns))
+        return Path(snapshot_download(hub_id, revision=info.sha, allow_patterns=patterns))
     except HFValidationError as error:
         raise HspaceError(f"unknown model {hub_id!r}: {known} and it is no hub id") from error
     except Exception as error:  # the hub's client has a dozen kinds for "not there" and "no network"
         try:
-            return Path(hub.snapshot_download(hub_id, local_files_only=True))
+            return Path(snapshot_download(hub_id, local_files_only=True))
         except OSError:
             raise HspaceError(f"can't get model {hub_id!r} from the hub ({_first_line(error)}); {known}") from error
 

@@ -119,8 +119,9 @@ class Denoiser:
         alphas = alphas_cumprod.detach().to("cpu", torch.float64)
         if not (len(alphas) and bool(((alphas > 0) & (alphas < 1)).all()) and bool((alphas.diff() <= 0).all())):
             raise HspaceError("alphas_cumprod must be numbers between 0 and 1 that never increase with the timestep")
-        if not float(alphas[0]) <= final_alpha <= 1:
-            raise HspaceError(f"final_alpha must be from alphas_cumprod[0], {float(alphas[0])}, to 1, not {final_alpha}")
+        highest = float(alphas[0])
+        if not highest <= final_alpha <= 1:
+            raise HspaceError(f"final_alpha must be within alphas_cumprod[0] = {highest} and 1, not {final_alpha}")
         self.network = network.eval().requires_grad_(False)
         self.alphas_cumprod = alphas
         self.image_shape = tuple(image_shape)

@@ -46,7 +46,7 @@ def grid(images: Float[Tensor, "n c y x"], columns: int | None = None) -> Image.
         >>> import torch
         >>> from hspace.plot import grid
         >>> grid(torch.zeros(6, 3, 64, 64)).size
-        (392, 260)
+        (400, 268)
     """
     tiles = _tiles(images)
     columns = columns or int(np.ceil(np.sqrt(len(tiles))))
@@ -78,20 +78,21 @@ def strip(
         >>> import hspace
         >>> sampler = hspace.Sampler(hspace.load("faces64"), steps=2)
         >>> pcs = hspace.PCA(n_components=2).fit(sampler, seeds=range(4)).directions_
-        >>> hspace.plot.strip(sampler, [0], pcs, strengths=[-2, 0, 2]).size
-        (453, 278)
+        >>> hspace.plot.strip(sampler, [0], pcs, strengths=[-2, 0, 2]).height
+        316
     """
     rows = sampler.as_latents(latents)
     edits: list[Direction | Edit] = [directions] if isinstance(directions, Direction | Edit) else list(directions)
     if not len(strengths):
         raise HspaceError("a strip needs at least 1 strength")
-    chosen, changes = [], []
-    for edit in edits:
-        for row in range(len(rows)):
-            chosen += [row] * len(strengths)
-            changes += [strength * edit if strength else None for strength in strengths]
-    tiles = _tiles(sampler.run(rows[chosen], changes, progress=progress))
     several = len(edits) > 1
+    if titles is not None and len(titles) != (len(edits) if several else len(rows)):
+        raise HspaceError(f"expected a title for each row, {len(edits) if several else len(rows)}, found {len(titles)}")
+    chosen = [row for row in range(len(rows)) for _ in strengths] * len(edits)
+    changes: list[Direction | Edit | None] = []
+    for edit in edits:
+        changes += [strength * edit if strength else None for strength in strengths] * len(rows)
+    tiles = _tiles(sampler.run(rows[chosen], changes, progress=progress))
     seeds = [f"seed {s}" for s in rows.seeds] if isinstance(rows, SeedLatents) else [str(i) for i in range(len(rows))]
     names = [edit.name for edit in edits]
     lines, groups = (names, seeds) if several else (seeds, names)
@@ -100,6 +101,8 @@ def strip(
 
 
 def _tiles(images: Tensor) -> UInt8[NDArray[np.uint8], "n y x 3"]:
+    if not len(images):
+        raise HspaceError("no pictures to show")
     pixels = to_uint8(images)
     factor = max(1, -(-_SHORTEST // min(pixels.shape[1:3])))
     return pixels.repeat(factor, axis=1).repeat(factor, axis=2)
@@ -109,7 +112,7 @@ def _table(
     rows: Sequence[NDArray[np.uint8]],
     titles: Sequence[str] = (),
     heads: Sequence[str] = (),
-    groups: Sequence[str] = (""),
+    groups: Sequence[str] = ("",),
 ) -> Image.Image:
     """Tiles in rows; `titles` to the left, `heads` over the columns of every group, group names over them."""
     height, width = rows[0].shape[1:3]
@@ -123,9 +126,9 @@ def _table(
     draw = ImageDraw.Draw(sheet)
 
     def x_of(column: int) -> int:
-        return left + column * (width + _GAP) + 3 * _GAP * (column * len(groups) // columns)
+        return int(left + column * (width + _GAP) + 3 * _GAP * (column * len(groups) // columns))
 
-    for i, group in enumerate(groups):
+    for i, group in enumerate(groups if groups[0] else ()):
         first, last = i * columns // len(groups), (i + 1) * columns // len(groups) - 1
         draw.text(((x_of(first) + x_of(last) + width) / 2, _GAP), group, _INK, font, anchor="ma")
     for column in range(columns if heads else 0):
