@@ -47,7 +47,8 @@ def main() -> None:
     def edited() -> None:
         sampler.run(range(args.images), 1.5 * direction, record=record)
 
-    bare(), edited()  # warm up
+    for work in (bare, edited):  # warm up
+        work()
     times: dict[str, list[float]] = {"bare": [], "edited": []}
     for _ in range(args.rounds):
         for name, work in (("bare", bare), ("edited", edited)):

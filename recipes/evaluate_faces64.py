@@ -16,17 +16,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from pathlib import Path
 
 import torch
-from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import hspace
+from hspace.atomic import writing
 from hspace.attributes import PortraitScorer, load_scorer
 from hspace.evaluation.distances import frechet_distance, ks_distance
 from hspace.faces import FACTORS, render_seeds
@@ -52,9 +51,8 @@ def generated(model: hspace.Denoiser, args: argparse.Namespace) -> Tensor:
         last = min(first + 2 * args.batch, args.samples)
         x = sampler.run(range(args.seed + first, args.seed + last))
         images = torch.cat([images, ((x + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)])
-        partial = path.with_suffix(".partial")
-        save_file({"images": images}, partial, made_by)
-        os.replace(partial, path)
+        with writing(path) as partial:
+            save_file({"images": images}, partial, made_by)
         rate = (last - first) / (time.monotonic() - started)
         print(f"{last}/{args.samples} samples, {(args.samples - last) / rate:.0f} s left", flush=True)
     return images[: args.samples]
@@ -65,14 +63,6 @@ def read(scorer: PortraitScorer, images: Tensor) -> tuple[dict[str, Tensor], Ten
     with torch.no_grad():
         features = torch.cat([scorer.features(x / 127.5 - 1) for x in images.split(250)])
         return dict(zip(FACTORS, scorer.head(features).T, strict=True)), features
-
-
-def grid(images: Tensor, columns: int = 8) -> Image.Image:
-    rows = len(images) // columns
-    tiles = images[: rows * columns].unflatten(0, (rows, columns))  # rows, columns, 3, height, width
-    pixels = tiles.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)
-    picture = Image.fromarray(pixels.numpy())
-    return picture.resize((2 * picture.width, 2 * picture.height), Image.Resampling.NEAREST)
 
 
 def main() -> None:
@@ -129,10 +119,9 @@ def main() -> None:
         "frechet_bar": FRECHET_BAR,
         "passed": worst <= KS_BAR and distance <= FRECHET_BAR * floor,
     }
-    partial = args.out / "quality.json.partial"
-    partial.write_text(json.dumps(quality, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, args.out / "quality.json")
-    grid(images[:64]).save(args.out / "samples.png")
+    with writing(args.out / "quality.json") as partial:
+        partial.write_text(json.dumps(quality, indent=1) + "\n", encoding="utf-8")
+    hspace.plot.grid(images[:64] / 127.5 - 1).save(args.out / "samples.png")
 
     print(f"{'factor':12} {'KS':>7} {'halves':>7} {'mean':>7} {'std':>7}   (scores in population standard deviations)")
     for name, row in factors.items():

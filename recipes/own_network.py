@@ -8,9 +8,11 @@ ANIMEFACES64 names the folder with its network.py; default: ../shared/models/ani
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
+import sys
 from pathlib import Path
+from typing import Any
 
 from hspace import Denoiser
 
@@ -20,13 +22,11 @@ _BESIDE = Path(__file__).resolve().parents[2] / "shared" / "models" / "animeface
 def animefaces64() -> Denoiser:
     """The adapter. Its last alphas are near 0, where eps says nothing of x_0: the grid starts at t = 292 of 300."""
     folder = Path(os.environ.get("ANIMEFACES64", _BESIDE))
-    spec = importlib.util.spec_from_file_location("animefaces64", folder / "network.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.path.insert(0, str(folder))
+    network: Any = importlib.import_module("network")
     return Denoiser(
-        module.load(),
-        module.alphas_cumprod(300),
+        network.load(),
+        network.alphas_cumprod(300),
         image_shape=(3, 64, 64),
         tap="mid.2",
         prediction_type="epsilon",

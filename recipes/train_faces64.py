@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import time
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from hspace.atomic import writing
 from hspace.faces import IMAGE_SIZE, render, sample_factors
 
 TRAIN_TIMESTEPS = 1000
@@ -98,13 +98,9 @@ class State:
         for n, p in self.params.items():
             moments = self.optimizer.state[p]
             tensors |= {f"m.{n}": moments["exp_avg"], f"v.{n}": moments["exp_avg_sq"]}
-        partial = path.with_suffix(".partial")
-        save_file(
-            {k: v.cpu().contiguous() for k, v in tensors.items()},
-            partial,
-            {"step": str(self.step), "seed": str(self.seed)},
-        )
-        os.replace(partial, path)
+        metadata = {"step": str(self.step), "seed": str(self.seed)}
+        with writing(path) as partial:
+            save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, partial, metadata)
 
     def load(self, path: Path) -> None:
         with safe_open(path, framework="pt") as file, torch.no_grad():
@@ -137,7 +133,8 @@ def loss_of(unet: UNet2DModel, x0: Tensor, alphas_cumprod: Tensor, generator: to
     a = alphas_cumprod[t][:, None, None, None]
     with torch.autocast(x0.device.type, torch.bfloat16):
         v = unet(a.sqrt() * x0 + (1 - a).sqrt() * n, t).sample
-    return (v.float() - (a.sqrt() * n - (1 - a).sqrt() * x0)).square().mean()
+    loss: Tensor = (v.float() - (a.sqrt() * n - (1 - a).sqrt() * x0)).square().mean()
+    return loss
 
 
 def main() -> None:
@@ -145,7 +142,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--init", type=Path, help="diffusers UNet folder to start from")
     parser.add_argument("--resume", action="store_true")
-    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--lr", type=float, default=3e-4)
     parser.add_argument("--seed", type=int, default=0)

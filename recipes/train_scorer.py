@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import time
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
+from hspace.atomic import writing
 from hspace.attributes import Moments, PortraitScorer
 from hspace.faces import FACTORS, factor_table, render_seeds
 
@@ -62,9 +62,8 @@ def portraits(first: int, count: int, population: dict[str, Moments]) -> tuple[T
 def training_portraits(path: Path, count: int, population: dict[str, Moments]) -> tuple[Tensor, Tensor]:
     if not path.exists():
         images, targets = portraits(FIRST_TRAINING_SEED, count, population)
-        partial = path.with_suffix(".partial")
-        save_file({"images": images, "targets": targets}, partial)
-        os.replace(partial, path)
+        with writing(path) as partial:
+            save_file({"images": images, "targets": targets}, partial)
     tensors = load_file(path)
     return tensors["images"], tensors["targets"]
 
@@ -104,9 +103,8 @@ class State:
             moments = self.optimizer.state[p]
             tensors |= {f"m.{name}": moments["exp_avg"], f"v.{name}": moments["exp_avg_sq"]}
         metadata = {"step": str(self.step), "seed": str(self.seed)}
-        partial = path.with_suffix(".partial")
-        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, partial, metadata)
-        os.replace(partial, path)
+        with writing(path) as partial:
+            save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, partial, metadata)
 
     def load(self, path: Path) -> None:
         with safe_open(path, framework="pt") as file, torch.no_grad():

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from tests.cli.conftest import Run
 
 import hspace
 from hspace.plot import to_uint8
-from tests.cli.conftest import Run
 
 
 def test_sample_draws_the_pictures_of_the_library(run: Run, tiny_folder: Path, tmp_path: Path) -> None:

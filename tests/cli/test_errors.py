@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.cli.conftest import Run
 
 import hspace
-from tests.cli.conftest import Run
 
 SMALL = ("-n", 6, "-k", 2, "-s", 2)
 

@@ -8,7 +8,6 @@ pictures. `recipes/train_scorer.py` made the weights.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from hspace.atomic import writing
 from hspace.errors import HspaceError
 from hspace.faces import FACTORS, IMAGE_SIZE
 
@@ -108,9 +108,8 @@ class PortraitScorer(nn.Module):
             "held_out_correlation": json.dumps(self.held_out_correlation),
         }
         tensors = {name: weight.detach().half().cpu().contiguous() for name, weight in self.state_dict().items()}
-        partial = path.with_name(path.name + ".partial")
-        save_file(tensors, partial, metadata)
-        os.replace(partial, path)
+        with writing(path) as partial:
+            save_file(tensors, partial, metadata)
 
     @classmethod
     def from_file(cls, path: Path) -> PortraitScorer:

@@ -119,7 +119,7 @@ def _summary(
         "samples": samples,
         "steps": len(sampler.schedule),
         "eta": 1.0,
-        "unit": f"change of the score between strengths -{_STRENGTH:g} and {_STRENGTH:g}, mean of {checked} fresh seeds, "
+        "unit": f"change of the score from strength -{_STRENGTH:g} to {_STRENGTH:g}, mean of {checked} fresh seeds, "
         "in standard deviations of the population",
         "components": [
             {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 
@@ -52,7 +52,7 @@ def command(
     directions = Directions.load(file)
     chosen = options.parse_seeds(seeds)
     span = options.parse_window(window)
-    injection = cast(Injection, "asymmetric" if asymmetric else "symmetric")
+    injection: Injection = "asymmetric" if asymmetric else "symmetric"
     options.check_writable(out)
     if together:
         terms = [

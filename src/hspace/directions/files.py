@@ -7,8 +7,6 @@ setting (model id, weight hash, tap, shape of h, grid, eta, injection) and name 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from os import PathLike
@@ -19,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from hspace.atomic import writing
 from hspace.diffusion.schedule import Injection
 from hspace.diffusion.setting import Setting
 from hspace.errors import HspaceError
@@ -35,24 +34,19 @@ def write(
     setting: Setting,
     labels: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Write to a temporary name beside the target, then rename: a broken file is never left behind."""
-    path = Path(path)
+    """Write the file, whole or not at all.
+
+    Raises:
+        HspaceError: It can't be written; what was there before is untouched.
+    """
     header = {"format": FORMAT, "setting": setting.to_json(), "directions": list(labels)}
     tensors = {f"measured.{name}": value.detach().cpu().clone() for name, value in measured.items()}  # shares no memory
     tensors["vectors"] = vectors.detach().cpu().contiguous()
-    partial = ""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(handle)
-        save_file(tensors, partial, {"hspace": json.dumps(header)})
-        os.chmod(partial, 0o666 & ~_umask())
-        os.replace(partial, path)
-    except (OSError, SafetensorError) as error:
+        with writing(path) as partial:
+            save_file(tensors, partial, {"hspace": json.dumps(header)})
+    except SafetensorError as error:
         raise HspaceError(f"can't write {path} ({error})") from error
-    finally:
-        if partial and os.path.exists(partial):
-            os.unlink(partial)
 
 
 def read(path: str | PathLike[str]) -> tuple[Tensor, dict[str, Tensor], Setting, list[dict[str, Any]]]:
@@ -113,9 +107,3 @@ def _are_labels(labels: Any) -> bool:
         isinstance(label, dict) and isinstance(label.get("name"), str) and isinstance(label.get("origin"), dict)
         for label in labels
     )
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

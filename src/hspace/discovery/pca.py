@@ -99,7 +99,7 @@ class PCA:
             batch.append(h.flatten(1))
 
         for rows, images in sampler.stream(seeds, record=record, progress=progress):
-            self._fold([Sketch.of(samples, self._rank, _WITNESSES) for samples in self._clouds(batch)])
+            self._fold(self._sketched(batch))
             self.seeds_ += seeds[rows]
             if on_batch is not None:
                 on_batch(rows, images)
@@ -155,10 +155,11 @@ class PCA:
         if self.n_components >= samples:
             raise HspaceError(f"{self.n_components} components need more samples than that, not {samples}")
 
-    def _clouds(self, batch: list[Tensor]) -> list[Tensor]:
-        """One cloud of vectors for each timestep, or one of all timesteps together."""
+    def _sketched(self, batch: list[Tensor]) -> list[Sketch]:
+        """The sketches of one batch: one for each timestep, or one of all timesteps together."""
         wide = torch.float64 if batch[0].dtype == torch.float64 else torch.float32
-        return [torch.cat(batch, 1).to(wide)] if self.joint else [h.to(wide) for h in batch]
+        clouds = [torch.cat(batch, 1)] if self.joint else batch
+        return [Sketch.of(samples.to(wide), self._rank, _WITNESSES) for samples in clouds]
 
     def _fold(self, parts: list[Sketch]) -> None:
         if self._sketches and parts:

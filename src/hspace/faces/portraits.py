@@ -154,7 +154,11 @@ class _Portrait:
     def nose(self) -> None:
         rw, top, bottom = self.rw, self.eye_y + self.rw * 0.05, self.cy + self.rh * 0.20
         tip = self.fx + self.yaw * rw * 0.38
-        shape: list[Point] = [(self.fx + self.yaw * rw * 0.1, top), (tip - rw * 0.12, bottom), (tip + rw * 0.12, bottom)]
+        shape: list[Point] = [
+            (self.fx + self.yaw * rw * 0.1, top),
+            (tip - rw * 0.12, bottom),
+            (tip + rw * 0.12, bottom),
+        ]
         self.draw.polygon(shape, fill=_mix(self.skin, _BLACK, 0.14))
 
     def wrinkles(self) -> None:
@@ -162,7 +166,9 @@ class _Portrait:
         line = _mix(self.skin, _WRINKLE, 0.6 * self.factors["age"])
         for row in range(2):
             y = cy - rh * (0.46 + 0.12 * row)
-            self.draw.arc((fx - rw * 0.5, y - rh * 0.06, fx + rw * 0.5, y + rh * 0.08), 200, 340, fill=line, width=width)
+            self.draw.arc(
+                (fx - rw * 0.5, y - rh * 0.06, fx + rw * 0.5, y + rh * 0.08), 200, 340, fill=line, width=width
+            )
         for side in (-1, 1):
             x, w, h = fx + side * self.eye_gap, rw * 0.28, rw * 0.145
             bag = (x - w, self.eye_y + h * 0.6, x + w, self.eye_y + h * 2.5)
