@@ -171,7 +171,6 @@ def test_a_direction_is_one_thing_along_t(scaled: Scaled) -> None:
     pca = hspace.PCA(3).fit(sampler, range(200))
     chosen = units(pca).abs().argmax(2)  # (S, k): the axis that a component lies along
     assert {tuple(row) for row in chosen.tolist()} == {(1, 0, 2)}
-    assert float(units(pca).abs().amax(2).min()) > 0.97
     signs = torch.gather(units(pca), 2, chosen[..., None])[..., 0].sign()
     of_gains = gains[list(sampler.timesteps)].sign()
     for component, axis in enumerate((1, 0, 2)):
@@ -200,7 +199,7 @@ def test_what_is_kept_does_not_grow_with_the_number_of_samples(scaled: Scaled) -
         assert len(tensors) >= 3 * 5 + 4
         return sum(tensor.untyped_storage().nbytes() for tensor in tensors)
 
-    assert kept(300) == kept(900)
+    assert kept(500) == kept(1500)
 
 
 def test_few_axes_are_close_to_the_exact_pca(scaled: Scaled, stored_h: StoredH) -> None:

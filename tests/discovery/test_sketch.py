@@ -41,7 +41,7 @@ def assert_summarises(sketch: Sketch, samples: Tensor, tolerance: float = 1e-6) 
     np.testing.assert_allclose(axes.T * found**2 @ axes, centred.T @ centred, atol=10 * tolerance * size**2)
     np.testing.assert_allclose(sketch.squares.double(), np.square(centred).sum(0), atol=tolerance * size**2)
     known = len(sketch.coordinates)
-    np.testing.assert_allclose(sketch.coordinates.double() @ axes, centred[:known], atol=100 * tolerance * size)
+    np.testing.assert_allclose(sketch.coordinates.double().numpy() @ axes, centred[:known], atol=100 * tolerance * size)
 
 
 @given(n=st.integers(1, 30), d=st.integers(1, 20), seed=st.integers(0, 9))

@@ -19,7 +19,7 @@ UNETS: dict[str, dict[str, Any]] = {
     },
     "downsample_type_resnet": {"downsample_type": "resnet", "upsample_type": "resnet"},
     "skip": {
-        "block_out_channels": (8, 8),
+        "block_out_channels": (32, 32),  # some of these blocks have 32 groups whatever one asks for
         "down_block_types": ("SkipDownBlock2D", "AttnSkipDownBlock2D"),
         "up_block_types": ("AttnSkipUpBlock2D", "SkipUpBlock2D"),
         "time_embedding_type": "fourier",
