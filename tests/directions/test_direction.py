@@ -140,7 +140,7 @@ def test_renamed_with_origin_and_dtype(direction_of: Make) -> None:
     assert torch.equal(wide.vectors.float(), direction.vectors)
 
 
-@pytest.mark.parametrize("number", [np.float64(2), np.float32(2), np.int64(2), 2])
+@pytest.mark.parametrize("number", [np.float64(2), 2.0, 2])
 def test_numbers_of_numpy_from_both_sides(direction_of: Make, number: Any) -> None:
     direction = direction_of()
     for product in (number * direction, direction * number):

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -75,29 +74,28 @@ def smooth(sampler: hspace.Sampler, injection: Injection) -> Direction:
 
 
 @pytest.mark.parametrize(
-    ("found", "used", "tolerance"),
+    ("found", "used"),
     [
-        ((20, 0.0, "symmetric"), (40, 0.0, "symmetric"), 0.1),
-        ((20, 0.0, "asymmetric"), (40, 0.0, "asymmetric"), 0.1),
-        ((20, 1.0, "symmetric"), (40, 1.0, "symmetric"), 0.1),
-        ((40, 1.0, "asymmetric"), (20, 1.0, "asymmetric"), 0.1),
-        ((20, 0.0, "symmetric"), (20, 1.0, "symmetric"), 0.1),
-        ((20, 0.0, "symmetric"), (20, 0.0, "asymmetric"), 0.1),
+        ((20, 0.0, "symmetric"), (40, 0.0, "symmetric")),
+        ((20, 0.0, "asymmetric"), (40, 0.0, "asymmetric")),
+        ((20, 1.0, "symmetric"), (40, 1.0, "symmetric")),
+        ((40, 1.0, "asymmetric"), (20, 1.0, "asymmetric")),
+        ((20, 0.0, "symmetric"), (20, 1.0, "symmetric")),
+        ((20, 1.0, "symmetric"), (20, 0.0, "symmetric")),
+        ((20, 0.0, "symmetric"), (20, 0.0, "asymmetric")),
+        ((20, 0.0, "symmetric"), (40, 1.0, "asymmetric")),
     ],
 )
 def test_the_effect_on_the_picture_stays(
     gaussian: hspace.Denoiser,
     found: tuple[int, float, Injection],
     used: tuple[int, float, Injection],
-    tolerance: float,
 ) -> None:
     old, new = (hspace.Sampler(gaussian, steps=steps, eta=eta, start=900) for steps, eta, _ in (found, used))
     direction = smooth(old, found[2])
     before = effect(old, direction, found[2])
     after = effect(new, direction, used[2])
-    plain = effect(new, direction.retimed(new.setting(used[2]), rescale=False), used[2])
-    print(found, used, (after / before).flatten().numpy().round(3), (plain / before).flatten().numpy().round(3))
-    assert float((after - before).norm() / before.norm()) < tolerance
+    assert float((after - before).norm() / before.norm()) < 0.1
 
 
 def test_asymmetric_shifts_follow_the_rule_of_kwon_et_al(gaussian: hspace.Denoiser) -> None:
@@ -109,11 +107,11 @@ def test_asymmetric_shifts_follow_the_rule_of_kwon_et_al(gaussian: hspace.Denois
     np.testing.assert_allclose(ratio[:80], 0.5, atol=0.05)
 
 
-@pytest.mark.parametrize("used", [(900, 700, 500), (400, 200, 0), (950, 500), (300, 150)])
+@pytest.mark.parametrize("used", [(900, 700, 500), (400, 200, 0), (950, 500), (651,), (349,)])
 def test_what_the_direction_does_not_reach_is_refused(setting_of: SettingOf, used: tuple[int, ...]) -> None:
     found = (600, 550, 500, 450, 400)
     direction = Direction(torch.ones(5, 2, 3), setting_of(found))
-    with pytest.raises(HspaceError, match=f"600 to 400 and can't be used at {used[0]} to {used[-1]}"):
+    with pytest.raises(HspaceError, match=f"600 to 400 and can't be used at {used[0]}"):
         direction.retimed(setting_of(used))
 
 
@@ -123,7 +121,6 @@ def test_one_step_beyond_is_within_reach(setting_of: SettingOf, used: tuple[int,
     vectors = torch.arange(5.0).reshape(5, 1, 1).expand(5, 2, 3)
     retimed = Direction(vectors, setting_of(found)).retimed(setting_of(used), rescale=False).vectors[:, 0, 0]
     assert torch.equal(retimed, torch.tensor([float(np.interp(-t, [-600, -400], [0, 4])) for t in used]))
-    assert all(a < b for a, b in pairwise(retimed.tolist()))
 
 
 def test_another_training_schedule_is_refused(gaussian: hspace.Denoiser, setting_of: SettingOf) -> None:

@@ -176,7 +176,7 @@ def test_a_direction_is_one_thing_along_t(scaled: Scaled) -> None:
     for component, axis in enumerate((1, 0, 2)):
         product = signs[:, component] * of_gains[:, axis]  # of the score with x_T: the same at all t
         assert len(product.unique()) == 1
-    assert float(pca.agreement_.min()) > 0.9
+    assert float(pca.agreement_.min()) > 0.8  # lowest where the two cross
 
 
 def test_opposite_h_at_two_timesteps_gives_opposite_vectors(scaled: Scaled) -> None:

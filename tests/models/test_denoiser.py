@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache, partial
 from typing import Any
 
-import numpy as np
+import jaxtyping
 import pytest
 import torch
 from hypothesis import given
@@ -174,7 +174,7 @@ def test_gradients_flow_through_decode_to_h() -> None:
         return model.decode(encoding, h).eps.square().sum()
 
     h = encoding.h.detach().requires_grad_()
-    assert torch.autograd.gradcheck(eps_sum, (h,))
+    assert torch.autograd.gradcheck(eps_sum, (h,), fast_mode=True)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -189,6 +189,21 @@ def test_the_state_stays_in_float32_while_the_network_computes_in_less(dtype: to
     encoding = model.encode(x, 9)
     assert torch.equal(model.decode(encoding).eps, prediction.eps)
     assert model.decode(encoding, encoding.h.float()).eps.dtype == torch.float32
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_networks_that_embed_time_in_float32_compute_in_half_precision(dtype: torch.dtype) -> None:
+    class Network(tiny.PlainNetwork):
+        def forward(self, x: Tensor, timesteps: Tensor) -> Tensor:
+            time = self.time(torch.stack([timesteps.float().sin(), timesteps.float().cos()], 1))
+            return self.up(self.inner(self.down(x) + time[:, :, None, None]))
+
+    network = Network()
+    model = Denoiser(network, tiny.scheduler().alphas_cumprod, image_shape=tiny.IMAGE_SHAPE, tap="inner")
+    expected = model.predict(x_t(model).float(), 9).eps
+    prediction, h = model.to(dtype=dtype).observe(x_t(model).float(), 9)
+    assert h.dtype == dtype
+    torch.testing.assert_close(prediction.eps, expected, rtol=0, atol=40 * torch.finfo(dtype).eps)
 
 
 def test_a_float64_network_keeps_its_state_in_float64() -> None:
@@ -225,7 +240,7 @@ def test_the_hash_knows_every_weight(entry: int) -> None:
     weights = list(network.parameters())
     weight = weights[entry % len(weights)].data.view(-1)
     row = entry % len(weight)
-    weight[row] = np.nextafter(np.float32(weight[row]), np.float32(9))
+    weight[row] = weight[row].nextafter(torch.tensor(9.0))
     assert weight_hash(network) != before
     assert weight_hash(same) == weight_hash(same.double()) == before
 
@@ -241,6 +256,14 @@ def test_moving_keeps_the_hash() -> None:
     model = tiny.denoiser(dtype=torch.float32)
     before = model.weight_hash
     assert model.to("cpu", torch.bfloat16).weight_hash == before
+
+
+@pytest.fixture
+def unchecked_types() -> Iterator[None]:
+    """As on a user's machine, where no beartype comes before our own errors."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.mark.parametrize(

@@ -68,14 +68,14 @@ def read(path: str | PathLike[str]) -> tuple[Tensor, dict[str, Tensor], Setting,
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise HspaceError(f"{path}: no readable safetensors file, truncated perhaps ({error})") from error
+    if not _is_setting(header.get("setting")):
+        raise HspaceError(f"{path}: the setting that the directions were found in is incomplete or damaged")
     try:
         setting, labels, vectors = Setting.from_json(header["setting"]), header["directions"], tensors.pop("vectors")
     except KeyError as error:
         raise HspaceError(f"{path}: incomplete, {error} is missing") from error
     except HspaceError as error:
         raise HspaceError(f"{path}: {error}") from error
-    if not _is_consistent(setting):
-        raise HspaceError(f"{path}: the grid of the setting is damaged: {setting.schedule}")
     if not _are_labels(labels):
         raise HspaceError(f"{path}: expected a list with name and origin of every direction, found {str(labels)[:80]}")
     if not all(tensor.is_floating_point() for tensor in (vectors, *tensors.values())):
@@ -88,18 +88,31 @@ def read(path: str | PathLike[str]) -> tuple[Tensor, dict[str, Tensor], Setting,
     return vectors, {name.removeprefix("measured."): value for name, value in tensors.items()}, setting, labels
 
 
-def _is_consistent(setting: Setting) -> bool:
-    """Whether the numbers of a setting are numbers, as many of each as there are steps, on a grid that descends."""
-    schedule = setting.schedule
-    rows = (schedule.timesteps, schedule.alphas, schedule.etas)
-    if not all(isinstance(row, tuple) and len(row) == len(schedule.timesteps) for row in rows):
-        return False
-    numbers = (*rows[0], *rows[1], *rows[2], *setting.h_shape, schedule.final_alpha, schedule.train_timesteps)
-    return (
-        all(isinstance(number, (int, float)) for number in numbers)
-        and all(high > low for high, low in pairwise(schedule.timesteps))
-        and setting.injection in get_args(Injection)
-    )
+def _is_setting(data: Any) -> bool:
+    """Whether JSON has the fields and types of a setting, for every step as many numbers, on a grid that descends."""
+    match data:
+        case {
+            "model_id": str(),
+            "weight_hash": str(),
+            "tap": str(),
+            "h_shape": [*shape],
+            "schedule": {
+                "timesteps": [*timesteps],
+                "alphas": [*alphas],
+                "etas": [*etas],
+                "final_alpha": final_alpha,
+                "train_timesteps": train_timesteps,
+            },
+            "injection": injection,
+        }:
+            return (
+                all(isinstance(number, int) for number in (*shape, *timesteps, train_timesteps))
+                and all(isinstance(number, (int, float)) for number in (*alphas, *etas, final_alpha))
+                and len(timesteps) == len(alphas) == len(etas) > 0
+                and all(high > low for high, low in pairwise(timesteps))
+                and injection in get_args(Injection)
+            )
+    return False
 
 
 def _are_labels(labels: Any) -> bool:

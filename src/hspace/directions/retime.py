@@ -33,7 +33,7 @@ def retimed(
 
     Raises:
         HspaceError: Another model, tap or training schedule; or the new grid reaches beyond the old one by more
-            than a step of either, where nothing is known of the direction.
+            than a step of it, where nothing is known of the direction.
     """
     found.check_same_space(used)
     old, new = np.array(found.schedule.timesteps, dtype=float), np.array(used.schedule.timesteps, dtype=float)
@@ -53,13 +53,9 @@ def retimed(
 
 
 def _check_reach(old: np.ndarray, new: np.ndarray) -> None:
-    slack = max(_largest_step(old), _largest_step(new))
+    slack = np.abs(np.diff(old)).max(initial=0.0)
     if new.max() > old.max() + slack or new.min() < old.min() - slack:
         raise HspaceError(
             f"the direction was found at timesteps {old.max():.0f} to {old.min():.0f} and can't be used at "
             f"{new.max():.0f} to {new.min():.0f}: nothing is known of it there"
         )
-
-
-def _largest_step(timesteps: np.ndarray) -> float:
-    return float(np.abs(np.diff(timesteps)).max()) if len(timesteps) > 1 else 0.0

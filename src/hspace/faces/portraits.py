@@ -147,9 +147,9 @@ class _Portrait:
             self.draw.ellipse((x - w, y - h, x + w, y + h), fill=(250, 250, 250))
             pupil = x + self.yaw * w * 0.4
             self.draw.ellipse((pupil - h * 0.75, y - h * 0.85, pupil + h * 0.75, y + h * 0.85), fill=(45, 35, 30))
-            brow_y, tilt = y - rw * 0.33 - brow * rw * 0.11, side * brow * rw * 0.08
+            brow_y, tilt = y - rw * 0.30 - brow * rw * 0.06, side * brow * rw * 0.16
             ends: list[Point] = [(x - w * 1.2, brow_y - tilt), (x + w * 1.2, brow_y + tilt)]
-            self._line(ends, _mix(self.hair, _BLACK, 0.35), 0.026)
+            self._line(ends, _mix(self.hair, _BLACK, 0.65), 0.036)
 
     def nose(self) -> None:
         rw, top, bottom = self.rw, self.eye_y + self.rw * 0.05, self.cy + self.rh * 0.20
@@ -188,7 +188,7 @@ class _Portrait:
     def mouth(self) -> None:
         smile, rw, x0, y0 = self.factors["smile"], self.rw, self.fx, self.cy + self.rh * 0.46
         half = rw * 0.42 * self.squeeze * (1.0 + 0.2 * max(0.0, smile))
-        curve, gap = smile * rw * 0.24, self.factors["mouth_open"] * rw * 0.30
+        curve, gap = smile * rw * 0.24, self.factors["mouth_open"] * rw * 0.36
         u = np.linspace(-1.0, 1.0, 15)
         x, bow = x0 + u * half, y0 - curve * (u * u - 0.4)
         upper = _points(x, bow - (1 - u * u) * gap * 0.25)

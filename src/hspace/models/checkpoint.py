@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import diffusers
 import torch
@@ -65,6 +65,10 @@ def denoiser_of_folder(folder: Path, model_id: str, *, tap: str) -> Denoiser:
     if scheduler_class is None:
         raise HspaceError(f"{scheduler_folder}: diffusers has no scheduler {schedule['_class_name']}")
     try:
+        scheduler = scheduler_class.from_config(schedule)
+    except Exception as error:  # what its constructor makes of the file's values
+        raise HspaceError(f"{scheduler_folder}: the schedule can't be used ({_first_line(error)})") from error
+    try:
         loaded: Any = UNet2DModel.from_pretrained(unet_folder, torch_dtype=torch.float32, output_loading_info=True)
         unet, info = loaded
     except Exception as error:  # truncated, wrong shapes, not there: diffusers and safetensors each have their own
@@ -76,7 +80,7 @@ def denoiser_of_folder(folder: Path, model_id: str, *, tap: str) -> Denoiser:
     for name, tensor in unet.state_dict().items():
         if not bool(tensor.isfinite().all()):
             raise HspaceError(f"{unet_folder}: weight {name} holds NaN or infinite numbers")
-    return denoiser_of(unet, scheduler_class.from_config(schedule), model_id=model_id, tap=tap)
+    return denoiser_of(unet, scheduler, model_id=model_id, tap=tap)
 
 
 def denoiser_of(unet: nn.Module, scheduler: Any, *, model_id: str, tap: str) -> Denoiser:
@@ -123,9 +127,12 @@ def _json(path: Path, folder: Path, missing: str) -> dict[str, Any]:
     if not path.is_file():
         raise HspaceError(f"{folder}: {missing}")
     try:
-        return cast(dict[str, Any], json.loads(path.read_text(encoding="utf-8")))
+        data = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise HspaceError(f"{path} is no JSON ({error})") from error
+    if not isinstance(data, dict):
+        raise HspaceError(f"{path} is no JSON object but {type(data).__name__}")
+    return data
 
 
 def _first_line(error: Exception) -> str:

@@ -21,6 +21,7 @@ from itertools import chain
 from typing import Any, Literal, NamedTuple, cast, get_args
 
 import torch
+from diffusers import UNet2DModel
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -248,13 +249,19 @@ class Denoiser:
         numbers = chain(self.network.parameters(), self.network.buffers())
         return next((tensor for tensor in numbers if tensor.is_floating_point()), torch.empty(0))
 
+    @property
+    def _needs_autocast(self) -> bool:
+        """In half precision the time embedding of a network of one's own may still come in float32; diffusers casts."""
+        return self.dtype in (torch.bfloat16, torch.float16) and not isinstance(self.network, UNet2DModel)
+
     def _unusable_tap(self, times: int) -> HspaceError:
         reached = f"reached {times} times" if times else "never reached"
         return HspaceError(f"tap {self.tap.name!r} is {reached} in a forward pass: choose another module")
 
     def _call(self, x_t: Tensor, timestep: int) -> Tensor:
         timesteps = torch.full((len(x_t),), timestep, device=x_t.device, dtype=torch.int64)
-        output = self.network(x_t.to(self.dtype), timesteps)
+        with torch.autocast(x_t.device.type, self.dtype, enabled=self._needs_autocast):
+            output = self.network(x_t.to(self.dtype), timesteps)
         output = output if isinstance(output, Tensor) else output.sample
         return cast(Tensor, output[:, : x_t.shape[1]].to(x_t.dtype))
 
