@@ -23,11 +23,15 @@ def setting_of() -> SettingOf:
     """A setting on a cosine schedule; any field can be given."""
 
     def make(
-        timesteps: tuple[int, ...] = (900, 600, 300, 0), eta: float = 0.0, h_shape: tuple[int, ...] = (2, 3), **more: Any
+        timesteps: tuple[int, ...] = (900, 600, 300, 0),
+        eta: float = 0.0,
+        h_shape: tuple[int, ...] = (2, 3),
+        **more: Any,
     ) -> Setting:
         alphas = tuple(float(np.cos((t + 8) / (TRAIN + 16) * np.pi / 2) ** 2) for t in timesteps)
         schedule = Schedule(timesteps, alphas, 1.0, (eta,) * len(timesteps), TRAIN)
-        return Setting(**{"model_id": "tiny", "weight_hash": "0" * 16, "tap": "mid_block", **more}, h_shape=h_shape, schedule=schedule)
+        fields = {"model_id": "tiny", "weight_hash": "0" * 16, "tap": "mid_block", **more}
+        return Setting(**fields, h_shape=h_shape, schedule=schedule)
 
     return make
 

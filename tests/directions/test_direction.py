@@ -37,7 +37,9 @@ Make = Callable[..., Direction]
 
 
 @given(a=VECTORS, b=VECTORS, s=NUMBERS, t=NUMBERS)
-def test_directions_are_a_vector_space(direction_of: Make, a: torch.Tensor, b: torch.Tensor, s: float, t: float) -> None:
+def test_directions_are_a_vector_space(
+    direction_of: Make, a: torch.Tensor, b: torch.Tensor, s: float, t: float
+) -> None:
     one, other = direction_of(a, "a"), direction_of(b, "b")
     assert torch.equal((one + other).vectors, a + b)
     assert torch.equal((one - other).vectors, a - b)
@@ -52,7 +54,8 @@ def test_directions_are_a_vector_space(direction_of: Make, a: torch.Tensor, b: t
 @given(a=VECTORS)
 def test_minus_twice_is_the_same_bit_for_bit(direction_of: Make, a: torch.Tensor) -> None:
     direction = direction_of(a, origin={"method": "pca"})
-    again = -(-direction)
+    opposite = -direction
+    again = -opposite
     assert again.vectors.numpy().tobytes() == a.numpy().tobytes()
     assert (again.name, again.origin, again.setting) == (direction.name, direction.origin, direction.setting)
 
@@ -96,7 +99,7 @@ NAMES: list[tuple[Callable[[Direction, Direction], Direction], str]] = [
     (lambda a, b: a + b, "a + b"),
     (lambda a, b: a - b, "a - b"),
     (lambda a, b: -a, "-a"),
-    (lambda a, b: -(-a), "a"),
+    (lambda a, b: (-a).__neg__(), "a"),
     (lambda a, b: a - (-b), "a + b"),
     (lambda a, b: 2 * a, "2 a"),
     (lambda a, b: -0.5 * a, "-0.5 a"),

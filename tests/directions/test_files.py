@@ -138,7 +138,7 @@ def test_missing_and_foreign_files(tmp_path: Path) -> None:
     with pytest.raises(HspaceError, match="expected a file of directions, found a folder"):
         Directions.load(tmp_path)
     save_file({"conv.weight": torch.ones(2)}, tmp_path / "weights")
-    with pytest.raises(HspaceError, match=f"weights: expected a file of format {FORMAT}, found tensors conv.weight with"):
+    with pytest.raises(HspaceError, match=f"weights: expected a file of format {FORMAT}, found tensors conv"):
         Directions.load(tmp_path / "weights")
     save_file({"x": torch.ones(2)}, tmp_path / "future", {"hspace": json.dumps({"format": "hspace-directions-9"})})
     with pytest.raises(HspaceError, match="found hspace-directions-9"):
@@ -253,8 +253,8 @@ def test_a_failed_write_leaves_the_earlier_file_and_nothing_else(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.replace", disk_full)
-    with pytest.raises(HspaceError, match="can't write .*No space left"):
-        (pcs[:1]).save(file)
+    with pytest.raises(HspaceError, match=r"can't write .*No space left"):
+        pcs[:1].save(file)
     assert file.read_bytes() == before
     assert list(file.parent.iterdir()) == [file]
 

@@ -25,7 +25,9 @@ def test_the_same_setting_is_the_same_object(setting_of: SettingOf) -> None:
 
 
 @given(old=GRIDS, new=GRIDS)
-def test_vectors_linear_in_t_stay_on_their_line(setting_of: SettingOf, old: tuple[int, ...], new: tuple[int, ...]) -> None:
+def test_vectors_linear_in_t_stay_on_their_line(
+    setting_of: SettingOf, old: tuple[int, ...], new: tuple[int, ...]
+) -> None:
     def line(timesteps: tuple[int, ...]) -> Tensor:
         t = torch.tensor(timesteps, dtype=torch.float64)[:, None, None]
         return 3.0 - 0.01 * t + torch.arange(6, dtype=torch.float64).reshape(2, 3) * t

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,7 +36,7 @@ def test_swaps_and_flips_are_undone(orders: list[list[int]], signs: list[list[fl
     given_scores = shuffled(drifting(0.3, seed), orders, signs)
     order, sign, agreement = align(given_scores)
     aligned = [scores[:, o] * s for scores, o, s in zip(given_scores, order, sign, strict=True)]
-    for one, next_one in zip(aligned[:-1], aligned[1:], strict=True):
+    for one, next_one in pairwise(aligned):
         assert [np.corrcoef(one[:, j], next_one[:, j])[0, 1] > 0.7 for j in range(K)] == [True] * K
     assert ((agreement > 0.7) & (agreement < 1 + 1e-9)).all()
 

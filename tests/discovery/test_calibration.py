@@ -95,7 +95,9 @@ def test_random_directions_follow_their_seed(sampler: hspace.Sampler) -> None:
     assert not torch.equal(one[1].vectors, other[1].vectors)
 
 
-@pytest.mark.parametrize(("norms", "n", "message"), [([1.0], 1, "expected 3 norms"), ([1.0] * 3, 0, "n must be at least 1")])
+@pytest.mark.parametrize(
+    ("norms", "n", "message"), [([1.0], 1, "expected 3 norms"), ([1.0] * 3, 0, "n must be at least 1")]
+)
 def test_random_directions_refuse(sampler: hspace.Sampler, norms: list[float], n: int, message: str) -> None:
     with pytest.raises(hspace.HspaceError, match=message):
         hspace.random_directions(sampler.setting(), norms, n)

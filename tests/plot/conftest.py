@@ -45,4 +45,5 @@ def sampler(sampler_of: SamplerOf) -> hspace.Sampler:
 def directions(sampler: hspace.Sampler) -> Directions:
     """Two of them, large enough to see."""
     vectors = torch.randn(2, 2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    return Directions([Direction(v, sampler.setting(), name) for v, name in zip(vectors, ("smile", "beard"), strict=True)])
+    smile, beard = vectors.unbind()
+    return Directions([Direction(smile, sampler.setting(), "smile"), Direction(beard, sampler.setting(), "beard")])

@@ -1,7 +1,7 @@
 r"""A direction found on one grid, for another.
 
 The vectors are interpolated linearly in t. Their effect also depends on the grid: symmetric shifts cancel the more
-the finer the steps, asymmetric ones don't (METHODS of Kwon et al. rescale by S_train / S_test). With the gain of each
+the finer the steps, asymmetric ones don't (Kwon et al. rescale by S_train / S_test). With the gain of each
 step over the fine-step limit (`Schedule.gains`), the shift is multiplied by gain(found) / gain(used), so that the sum
 of what all steps do to the picture stays the same to first order. The rule is ours; a setting equal to the one it was
 found in changes nothing, bit for bit.
