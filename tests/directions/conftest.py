@@ -49,7 +49,8 @@ class _Gaussian(nn.Module):
 
     def forward(self, x_t: Tensor, timesteps: Tensor) -> Tensor:
         alpha = self.alphas[timesteps][:, None, None, None]
-        return self.inner((1 - alpha).sqrt() / (100.0 * alpha + 1 - alpha) * x_t)
+        eps: Tensor = self.inner((1 - alpha).sqrt() / (100.0 * alpha + 1 - alpha) * x_t)
+        return eps
 
 
 @pytest.fixture(scope="session")

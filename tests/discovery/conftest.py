@@ -59,7 +59,8 @@ class _Scaled(nn.Module):
         self.inner = nn.Identity()
 
     def forward(self, x_t: Tensor, timesteps: Tensor) -> Tensor:
-        return 0.0 * self.inner(self.gains[timesteps][:, :, None, None] * x_t)
+        h: Tensor = self.inner(self.gains[timesteps][:, :, None, None] * x_t)
+        return 0.0 * h
 
 
 @pytest.fixture(scope="session")

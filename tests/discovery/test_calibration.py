@@ -40,7 +40,7 @@ def test_one_direction_calibrates_as_in_a_set_whatever_its_length(sampler: hspac
 
 def test_a_batch_that_ran_out_of_memory_counts_once(tiny: hspace.Denoiser, pair: Directions) -> None:
     small, large = (hspace.Sampler(tiny, steps=3, max_batch_size=n) for n in (4, 12))
-    refused = []
+    refused: list[int] = []
 
     def refuse(_: object, args: tuple[Tensor, ...]) -> None:
         if len(args[0]) > 6 and len(refused) < 2:  # in the middle of the first batch

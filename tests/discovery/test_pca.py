@@ -36,7 +36,7 @@ def h(sampler: hspace.Sampler, stored_h: StoredH) -> Tensor:
 def units(pca: hspace.PCA) -> Tensor:
     """(S, k, d) of length 1."""
     vectors = torch.stack([item.vectors.flatten(1).double() for item in pca.directions_], 1)
-    return vectors / vectors.norm(dim=2, keepdim=True)
+    return torch.nn.functional.normalize(vectors, dim=2)
 
 
 def assert_same_fit(one: hspace.PCA, other: hspace.PCA, rtol: float = 1e-6) -> None:

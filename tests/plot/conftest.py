@@ -21,7 +21,8 @@ class _Network(nn.Module):
         self.outer = nn.Conv2d(4, channels, 3, padding=1)
 
     def forward(self, x_t: Tensor, timesteps: Tensor) -> Tensor:
-        return self.outer(self.inner(x_t).tanh())
+        eps: Tensor = self.outer(self.inner(x_t).tanh())
+        return eps
 
 
 @pytest.fixture(scope="session")
