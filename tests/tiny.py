@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import jaxtyping
 import torch
 from diffusers import DDIMScheduler, UNet2DModel
 from torch import Tensor, nn
@@ -91,7 +93,8 @@ def plain_denoiser(
 class GaussianNetwork(nn.Module):
     r"""The exact eps for x_0 ~ N(mu, s^2 I); it has no weights at all.
 
-    x_t ~ N(sqrt(alpha) mu, v) with v = alpha s^2 + 1 - alpha, so E[eps | x_t] = sqrt(1 - alpha) (x_t - sqrt(alpha) mu) / v.
+    x_t ~ N(sqrt(alpha) mu, v) with v = alpha s^2 + 1 - alpha, so that
+    E[eps | x_t] = sqrt(1 - alpha) (x_t - sqrt(alpha) mu) / v.
     """
 
     def __init__(self, alphas_cumprod: Tensor, mean: float, std: float) -> None:
@@ -163,3 +166,13 @@ def coefficients(model: Denoiser, timestep: int) -> tuple[float, float]:
     """sqrt(alpha_t), sqrt(1 - alpha_t)."""
     alpha = float(model.alphas_cumprod[timestep])
     return math.sqrt(alpha), math.sqrt(1 - alpha)
+
+
+@contextmanager
+def unchecked_types() -> Iterator[None]:
+    """As on a user's machine, where no beartype comes before our own errors."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)

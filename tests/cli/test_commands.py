@@ -99,3 +99,23 @@ def test_demo_goes_the_whole_way(run: Run, tmp_path: Path) -> None:
 
 def test_version(run: Run) -> None:
     assert run("--version").stdout.strip() == hspace.__version__
+
+
+def test_a_network_of_ones_own_keeps_its_tap(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import torch\n"
+        "from torch import nn\n"
+        "from hspace import Denoiser\n"
+        "class Network(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.inner, self.outer = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 3, 3, padding=1)\n"
+        "    def forward(self, x, t):\n"
+        "        return self.outer(self.inner(x))\n"
+        "def model():\n"
+        "    torch.manual_seed(0)\n"
+        "    return Denoiser(Network(), torch.linspace(0.99, 0.01, 50), image_shape=(3, 8, 8), tap='inner')\n"
+    )
+    result = run("pca", "-m", "mine.py:model", "-n", 6, "-k", 2, "-s", 3, "-o", "mine.safetensors")
+    assert result.exit_code == 0, result.output
+    assert hspace.Directions.load(tmp_path / "mine.safetensors").setting.tap == "inner"

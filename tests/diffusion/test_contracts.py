@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests import tiny
 from torch import Tensor, nn
 
 import hspace
-from hspace.diffusion import Injection
+from hspace.diffusion import Injection, Setting, ShiftAt
 from hspace.models import Denoiser
-from tests import tiny
 
 MODEL, PLAIN, FLOAT32 = tiny.denoiser(), tiny.plain_denoiser(), tiny.denoiser("v_prediction", dtype=torch.float32)
 MODELS = {"unet": MODEL, "plain": PLAIN, "float32": FLOAT32}
@@ -40,6 +41,7 @@ def alone(name: str, seed: int) -> Tensor:
 # A sample is its seed.
 
 
+@settings(max_examples=8)
 @pytest.mark.parametrize(("name", "atol"), [("unet", 1e-12), ("plain", 1e-12), ("float32", 2e-5)])
 @given(seeds=st.lists(st.integers(0, 20), min_size=1, max_size=7), batch_size=st.integers(1, 8))
 def test_a_sample_does_not_know_its_batch(name: str, atol: float, seeds: list[int], batch_size: int) -> None:
@@ -47,32 +49,28 @@ def test_a_sample_does_not_know_its_batch(name: str, atol: float, seeds: list[in
     torch.testing.assert_close(x_0, torch.stack([alone(name, seed) for seed in seeds]), rtol=0, atol=atol)
 
 
-@injections
-@given(order=st.permutations(range(5)), batch_size=st.integers(1, 5))
-def test_nor_does_an_edited_one(injection: Injection, order: list[int], batch_size: int) -> None:
-    first, second = direction(MODEL), direction(MODEL, 1)
-    edits = [None, hspace.Edit.of(first, injection=injection), 2.0 * first, second - first, 0.0 * second]
-    one_by_one = _edited_one_by_one(injection)
-    sampler = hspace.Sampler(MODEL, STEPS, batch_size=batch_size)
-    x_0 = sampler.run([SEEDS[row] for row in order], [edits[row] for row in order])
-    if any(edits[row] is edits[1] for row in order):
-        torch.testing.assert_close(x_0, one_by_one[list(order)], rtol=0, atol=1e-12)
+def edits(model: Denoiser, injection: Injection) -> list[hspace.Edit | None]:
+    """One for each of SEEDS."""
+    first, second = direction(model), direction(model, 1)
+    edit = hspace.Edit.of(first, injection=injection)
+    return [None, edit, 2.0 * edit, edit + (-1.0) * second, 0.0 * edit]
 
 
 @cache
-def _edited_one_by_one(injection: Injection) -> Tensor:
-    first, second = direction(MODEL), direction(MODEL, 1)
-    terms = [None, first, 2.0 * first, second - first, 0.0 * second]
+def edited_alone(injection: Injection) -> Tensor:
     sampler = hspace.Sampler(MODEL, STEPS, batch_size=1)
-    runs = [
-        sampler.run([seed], term and replace_injection(hspace.Edit.of(term) if isinstance(term, hspace.Direction) else term, injection))
-        for seed, term in zip(SEEDS, terms, strict=True)
-    ]
-    return torch.cat(runs)
+    return torch.cat([sampler.run([seed], edit) for seed, edit in zip(SEEDS, edits(MODEL, injection), strict=True)])
 
 
-def replace_injection(edit: hspace.Edit, injection: Injection) -> hspace.Edit:
-    return hspace.Edit(edit.terms, injection)
+@settings(max_examples=8)
+@injections
+@given(order=st.permutations(range(5)), batch_size=st.integers(1, 5))
+def test_nor_does_an_edited_one(injection: Injection, order: list[int], batch_size: int) -> None:
+    each = edits(MODEL, injection)
+    x_0 = hspace.Sampler(MODEL, STEPS, batch_size=batch_size).run(
+        [SEEDS[row] for row in order], [each[row] for row in order]
+    )
+    torch.testing.assert_close(x_0, edited_alone(injection)[order], rtol=0, atol=1e-12)
 
 
 def test_five_hundred_seeds_are_five_hundred_pictures() -> None:
@@ -90,9 +88,10 @@ def test_noise_is_that_of_the_timestep_whatever_the_grid() -> None:
     x_0 = whole.run(latents)
     handle.remove()
     noise = {t: latents.z(t) for t in whole.timesteps}
-    later = hspace.Sampler.on(MODEL, hspace.diffusion.Schedule(
-        whole.timesteps[2:], whole.schedule.alphas[2:], 1.0, (1.0, 1.0), 100
-    ))
+    rest = replace(
+        whole.schedule, timesteps=whole.timesteps[2:], alphas=whole.schedule.alphas[2:], etas=whole.schedule.etas[2:]
+    )
+    later = hspace.Sampler.on(MODEL, replace(whole.setting(), schedule=rest))
     torch.testing.assert_close(later.run(tiny.FixedLatents(states[2], noise)), x_0, rtol=0, atol=1e-12)
 
 
@@ -106,9 +105,11 @@ def test_strength_0_is_the_original_bit_for_bit(model: Denoiser, injection: Inje
     original = sampler.run(SEEDS)
     d = direction(model)
     zero = hspace.Edit.of(d, 0.0, injection=injection)
-    for edit in (zero, 0.0 * hspace.Edit.of(d, 3.0, injection=injection), zero + 0.0 * direction(model, 1)):
+    nothing = hspace.Edit.of(0.0 * d, injection=injection)  # its vectors are 0, its strength is 1
+    zeros = tiny.h_shifts(model, sampler.timesteps, scale=0.0)
+    for edit in (zero, 0.0 * hspace.Edit.of(d, injection=injection), nothing, tiny.Shift(zeros, injection)):
         assert torch.equal(sampler.run(SEEDS, edit), original)
-    assert torch.equal(sampler.run(SEEDS, [zero, None, zero, 0.0 * d, None]), original)
+    assert torch.equal(sampler.run(SEEDS, [zero, None, nothing, 0.0 * d, None]), original)
     assert torch.equal(sampler.run(SEEDS, tiny.Shift({}, injection)), original)
 
 
@@ -133,46 +134,38 @@ def same(a: Any, b: Any) -> bool:
     return a[:2] == b[:2] and list(a[2]) == list(b[2]) and all(torch.equal(a[2][name], b[2][name]) for name in a[2])
 
 
-@every_model
+@pytest.mark.parametrize("model", [MODEL, PLAIN], ids=["unet", "plain"])
 @injections
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-@pytest.mark.parametrize("where", ["record", "progress", "behind the tap", "bind"])
+@pytest.mark.parametrize("where", ["record", "progress", "behind the tap", "shift"])
 def test_an_exception_leaves_nothing_behind(
     model: Denoiser, injection: Injection, error: type[BaseException], where: str
 ) -> None:
     sampler = hspace.Sampler(model, STEPS, batch_size=2)
     original, before = sampler.run(SEEDS), state(model.network)
-    edit: Any = hspace.Edit.of(direction(model), 2.0, injection=injection)
+    shifts = tiny.h_shifts(model, sampler.timesteps)
     calls = 0
 
     def interrupt(*_: Any) -> None:
         nonlocal calls
         calls += 1
-        if calls == 6:
+        if calls == 6:  # in the second batch
             raise error
 
-    options: dict[str, Callable[..., None]] = {}
-    last = [module for module in model.network.modules() if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)][-1]
-    handle = None
-    if where == "behind the tap":
-        handle = last.register_forward_hook(interrupt)
-    elif where == "bind":
-        timesteps = iter(range(100))
-        shift = torch.ones(model.h_shape)
-        edit = tiny.Shift({}, injection)
-        edit.bind = lambda *_: lambda t: shift if next(timesteps) < 5 else interrupt_now(error)
-    else:
-        options[where] = interrupt
-    with pytest.raises(error):
-        sampler.run(SEEDS, edit, **options)
-    if handle is not None:
-        handle.remove()
+    class Interrupting(tiny.Shift):
+        def bind(self, setting: Setting, device: torch.device) -> ShiftAt:
+            return lambda timestep: interrupt() or self.shifts[timestep]
+
+    edit = Interrupting(shifts, injection) if where == "shift" else tiny.Shift(shifts, injection)
+    options: dict[str, Any] = {where: interrupt} if where in ("record", "progress") else {}
+    last = model.network.conv_out if model is MODEL else model.network.up
+    with ExitStack() as stack:
+        if where == "behind the tap":
+            stack.callback(last.register_forward_hook(interrupt).remove)
+        with pytest.raises(error):
+            sampler.run(SEEDS, edit, **options)
     assert same(state(model.network), before)
     assert torch.equal(sampler.run(SEEDS), original)
-
-
-def interrupt_now(error: type[BaseException]) -> None:
-    raise error
 
 
 # Interventions are keyed by timestep.

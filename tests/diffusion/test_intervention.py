@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import torch
+from tests import tiny
 
 import hspace
 from hspace.diffusion import Intervention
-from tests import tiny
 
 
 def test_directions_and_edits_are_interventions() -> None:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests import tiny
 
 from hspace.diffusion import Latents, SeedLatents
 from hspace.diffusion.latents import as_seeds, noise
@@ -63,7 +64,7 @@ def test_numbers_are_standard_normal() -> None:
 
 def test_noise_stays_as_it_is() -> None:
     """Figures and directions name their seeds: another generator would change every picture of theirs."""
-    np.testing.assert_allclose(noise([0], 0, (3,))[0], [GOLDEN], rtol=1e-6)
+    np.testing.assert_allclose(noise([0], 0, (3,))[0], [2.130971, 3.4456377, -0.0092564885], rtol=1e-6)
     assert noise([0], 0, (3,)).dtype == torch.float32
 
 
@@ -74,8 +75,10 @@ def test_seed_latents_are_latents() -> None:
 
 @pytest.mark.parametrize("seeds", [range(3), [0, 1, 2], (0, 1, 2), np.arange(3), iter([0, 1, 2])])
 def test_seeds_of_any_kind(seeds: object) -> None:
-    assert as_seeds(seeds) == (0, 1, 2)
-    assert all(type(seed) is int for seed in as_seeds([np.int64(5)]))
+    with tiny.unchecked_types():
+        taken = as_seeds(seeds)
+    assert taken == (0, 1, 2)
+    assert all(type(seed) is int for seed in taken)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +91,6 @@ def test_seeds_of_any_kind(seeds: object) -> None:
         (["1"], "seeds must be non-negative integers, not '1'"),
     ],
 )
-def test_what_is_no_seed(seeds: object, message: str, unchecked_types: None) -> None:
-    with pytest.raises(HspaceError, match=message):
+def test_what_is_no_seed(seeds: object, message: str) -> None:
+    with tiny.unchecked_types(), pytest.raises(HspaceError, match=message):
         as_seeds(seeds)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,12 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from tests import tiny
 
 import hspace
 from hspace.diffusion import Schedule, make_schedule
 from hspace.diffusion.schedule import grid
 from hspace.errors import HspaceError
-from tests import tiny
 
 SPACINGS = ("leading", "trailing", "linspace")
 MODEL = tiny.denoiser()
@@ -35,7 +36,7 @@ def test_grids_go_down_without_repeats_within_the_training_schedule(train: int, 
     assume(steps <= train)
     timesteps = grid(train, steps, spacing)
     assert len(timesteps) == steps
-    assert all(a > b for a, b in zip(timesteps, timesteps[1:], strict=False))
+    assert all(a > b for a, b in pairwise(timesteps))
     assert 0 <= timesteps[-1] <= timesteps[0] < train
 
 
@@ -88,7 +89,9 @@ def test_eta_scales_sigma_step_by_step(etas: list[float]) -> None:
 @pytest.mark.parametrize("injection", ["symmetric", "asymmetric"])
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("final_alpha", [1.0, None])
-def test_gains_are_the_change_of_one_step_over_that_of_the_flow(injection: Any, eta: float, final_alpha: float | None) -> None:
+def test_gains_are_the_change_of_one_step_over_that_of_the_flow(
+    injection: Any, eta: float, final_alpha: float | None
+) -> None:
     """By differentiating the step itself, written out with autograd."""
     alphas = tuple(float(a) for a in MODEL.alphas_cumprod[[90, 60, 25, 3]])
     schedule = Schedule((90, 60, 25, 3), alphas, final_alpha or alphas[-1], (eta,) * 4, 100)

@@ -5,11 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests import tiny
 
 import hspace
 from hspace.diffusion import Setting
 from hspace.errors import HspaceError
-from tests import tiny
 
 SETTING = hspace.Sampler(tiny.denoiser(), 4, [1.0, 0.5, 0.5, 0.0], start=80).setting("asymmetric")
 
@@ -52,7 +52,10 @@ def test_grid_eta_injection_and_name_may_differ() -> None:
     ("change", "message"),
     [
         ({"h_shape": (8, 2, 2)}, r"its shape of h \(8, 4, 4\), here \(8, 2, 2\)"),
-        ({"weight_hash": "f" * 16, "model_id": "other"}, f"its weights UNet2DModel [0-9a-f]{{16}}, here other {'f' * 16}"),
+        (
+            {"weight_hash": "f" * 16, "model_id": "other"},
+            f"its weights UNet2DModel [0-9a-f]{{16}}, here other {'f' * 16}",
+        ),
         ({"tap": "before"}, "its tap mid_block, here before"),
         ({"schedule": replace(SETTING.schedule, train_timesteps=1000)}, "its training timesteps 100, here 1000"),
     ],

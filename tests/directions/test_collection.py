@@ -59,6 +59,21 @@ def test_what_is_not_there(pcs: Directions, key: Any, message: str) -> None:
         pcs[key]
 
 
+def test_algebra_goes_item_by_item(pcs: Directions) -> None:
+    for i, item in enumerate(2 * pcs - pcs[::-1]):
+        torch.testing.assert_close(item.vectors, 2 * pcs[i].vectors - pcs[3 - i].vectors)
+    assert torch.equal((-pcs)[3].vectors, -pcs[3].vectors)
+    with pytest.raises(HspaceError, match="sets of 4 and 2 directions"):
+        pcs + pcs[:2]
+
+
+def test_norms_and_cosines_are_tables(pcs: Directions) -> None:
+    assert torch.equal(pcs.norms()[2], pcs[2].norms())
+    torch.testing.assert_close(pcs[1:].cosines(-pcs[1:]), -torch.ones(3, 3))
+    with pytest.raises(HspaceError, match="undefined"):
+        pcs.cosines()  # pc0 is zero
+
+
 def test_renamed(pcs: Directions) -> None:
     renamed = pcs.renamed({"pc1": "yaw"})
     assert renamed.names == ("pc0", "yaw", "pc2", "pc3")

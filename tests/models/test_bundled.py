@@ -11,7 +11,10 @@ from hspace.models.bundled import BUNDLED, bundled_folder
 def test_bundled_models_load_and_see_the_noise(name: str) -> None:
     model = hspace.load(name, device="cpu")
     assert (model.model_id, model.tap.name, model.dtype) == (name, "mid_block", torch.float32)
-    x_t = model.alphas_cumprod[-1].sqrt() * torch.zeros(2, *model.image_shape) + hspace.Sampler(model, 1).latents([0, 1]).x_T()
+    x_t = (
+        model.alphas_cumprod[-1].sqrt() * torch.zeros(2, *model.image_shape)
+        + hspace.Sampler(model, 1).latents([0, 1]).x_T()
+    )
     prediction, h = model.observe(x_t, len(model.alphas_cumprod) - 1)
     assert h.shape == (2, *model.h_shape)
     assert float((prediction.eps - x_t).square().mean()) < 0.05  # the last timestep is all noise

@@ -1,21 +1,20 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
-import jaxtyping
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests import tiny
 from torch import Tensor, nn
 
 from hspace.errors import HspaceError
 from hspace.models import Denoiser
 from hspace.models.denoiser import weight_hash
-from tests import tiny
 
 SPLIT = ("before", "middle", "mid_block", "up_blocks.0", "up_blocks.0.resnets.0", "up_blocks.1", "conv_out")
 WHOLE = ("conv_in", "down_blocks.0", "down_blocks.1.attentions.0", "time_embedding", "time_embedding.linear_1")
@@ -57,7 +56,7 @@ def test_eps_and_x_0_make_x_t(make: Callable[[], Denoiser], timestep: int) -> No
 
 @pytest.mark.parametrize("timestep", [0, 1, 40, tiny.TRAIN_TIMESTEPS - 1])
 def test_the_three_kinds_of_prediction(timestep: int) -> None:
-    """Turned back into what a network of each kind was trained to say: n, x_0 and v = sqrt(alpha) n - sqrt(1 - alpha) x_0."""
+    """Turned back into what networks of each kind are trained to say: n, x_0, sqrt(alpha) n - sqrt(1 - alpha) x_0."""
     model, of_v, of_sample = (tiny.denoiser(kind) for kind in tiny.PREDICTION_TYPES)
     signal, noise = tiny.coefficients(model, timestep)
     output = model.network(x_t(model), torch.tensor(timestep)).sample
@@ -258,14 +257,6 @@ def test_moving_keeps_the_hash() -> None:
     assert model.to("cpu", torch.bfloat16).weight_hash == before
 
 
-@pytest.fixture
-def unchecked_types() -> Iterator[None]:
-    """As on a user's machine, where no beartype comes before our own errors."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -282,9 +273,9 @@ def unchecked_types() -> Iterator[None]:
         ({"tap": "nowhere"}, "PlainNetwork has no module 'nowhere' to tap"),
     ],
 )
-def test_wrong_options_are_refused(options: dict[str, Any], message: str, unchecked_types: None) -> None:
+def test_wrong_options_are_refused(options: dict[str, Any], message: str) -> None:
     given = {"alphas_cumprod": tiny.scheduler().alphas_cumprod, "tap": "inner", **options}
-    with pytest.raises(HspaceError, match=message):
+    with tiny.unchecked_types(), pytest.raises(HspaceError, match=message):
         Denoiser(tiny.PlainNetwork(), image_shape=tiny.IMAGE_SHAPE, **given)
 
 

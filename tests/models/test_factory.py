@@ -3,13 +3,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests import tiny
 
 import hspace
 from hspace.errors import HspaceError
 from hspace.models.factory import call_factory, is_factory
-from tests import tiny
 
-OWN = '''
+OWN = """
 from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
@@ -30,7 +30,7 @@ def broken():
     raise RuntimeError("of the user's own")
 
 number = 3
-'''
+"""
 
 
 @pytest.fixture

@@ -22,12 +22,12 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from safetensors.torch import load_file, save_file
+from tests import tiny
 from torch import nn
 
 import hspace
 from hspace.errors import HspaceError
 from hspace.models import Denoiser
-from tests import tiny
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 X_T = torch.randn(2, *tiny.IMAGE_SHAPE, generator=torch.Generator().manual_seed(0))
@@ -90,7 +90,12 @@ def test_models_are_named_by_folder_or_class(folder: Path) -> None:
 @pytest.mark.parametrize("beta_schedule", ["linear", "scaled_linear", "squaredcos_cap_v2"])
 @pytest.mark.parametrize("prediction_type", tiny.PREDICTION_TYPES)
 def test_the_checkpoints_own_schedule(tmp_path: Path, beta_schedule: str, prediction_type: str) -> None:
-    config = {"beta_schedule": beta_schedule, "timestep_spacing": "trailing", "steps_offset": 1, "set_alpha_to_one": False}
+    config = {
+        "beta_schedule": beta_schedule,
+        "timestep_spacing": "trailing",
+        "steps_offset": 1,
+        "set_alpha_to_one": False,
+    }
     unet, scheduler = parts(prediction_type=prediction_type, **config)
     for source in ((unet, scheduler), save(tmp_path / "tiny", unet, scheduler)):
         model = hspace.load(source, device="cpu")
@@ -210,7 +215,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "empty": (lambda f: (shutil.rmtree(f), f.mkdir()), "no model: expected unet/config.json or config.json"),
     "no configuration": (lambda f: (f / "unet" / "config.json").unlink(), "no model: expected unet/config.json"),
     "no JSON": (lambda f: (f / "unet" / "config.json").write_text("{"), r"config.json is no JSON"),
-    "JSON of another kind": (lambda f: (f / "unet" / "config.json").write_text("[1]"), r"config.json is no JSON object"),
+    "JSON of another kind": (
+        lambda f: (f / "unet" / "config.json").write_text("[1]"),
+        r"config.json is no JSON object",
+    ),
     "another class": (
         lambda f: edit_json(f / "unet" / "config.json", _class_name="UNet2DConditionModel"),
         "expected an unconditional UNet2DModel, found UNet2DConditionModel",

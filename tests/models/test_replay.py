@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 import torch
+from tests import tiny
 from torch import Tensor, nn
 
 from hspace.models.replay import can_replay, recording, replaying
 from hspace.models.tap import Tap
-from tests import tiny
 
 T = torch.tensor(7)
 UNETS: dict[str, dict[str, Any]] = {

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests import tiny
 from torch import Tensor, nn
 
 from hspace.errors import HspaceError
 from hspace.models.tap import Tap
-from tests import tiny
 
-X_T, T = torch.randn(2, *tiny.IMAGE_SHAPE, dtype=torch.float64, generator=torch.Generator().manual_seed(0)), torch.tensor(7)
+X_T, T = (
+    torch.randn(2, *tiny.IMAGE_SHAPE, dtype=torch.float64, generator=torch.Generator().manual_seed(0)),
+    torch.tensor(7),
+)
 
 
 def module_of(network: nn.Module, name: str) -> nn.Module:
@@ -125,5 +128,8 @@ def test_a_module_that_returns_no_tensor_is_no_tap() -> None:
             return self.inner(x)["x"]
 
     network = Network()
-    with pytest.raises(HspaceError, match="tap 'inner' is no tensor but dict"), Tap(network, "inner").hooked(lambda h: h):
+    with (
+        pytest.raises(HspaceError, match="tap 'inner' is no tensor but dict"),
+        Tap(network, "inner").hooked(lambda h: h),
+    ):
         network(X_T)

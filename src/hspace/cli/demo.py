@@ -49,7 +49,7 @@ def command(
         raise HspaceError(f"--samples must be at least 1, not {samples}")
     for name in ("samples.png", "pca.png", "spectrum.png", "directions.safetensors", "summary.json"):
         options.check_writable(out / name)
-    model = open_model("faces64", "mid_block", device, dtype)
+    model = open_model("faces64", None, device, dtype)
     sampler = Sampler(model, steps, eta=1.0, batch_size=batch_size)
     seconds: dict[str, float] = {}
 

@@ -32,7 +32,9 @@ __all__ = [
 Model = Annotated[
     str, typer.Option("--model", "-m", help="faces64, a diffusers folder, a hub id, or file.py:function.")
 ]
-Tap = Annotated[str, typer.Option(help="Where h is: mid_block, before, middle, or any module's name.")]
+Tap = Annotated[
+    str | None, typer.Option(help="Where h is: mid_block, before, middle, or any module's name. Default: the model's.")
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ... Default: the GPU if there is one.")]
 Dtype = Annotated[str, typer.Option(help="float32, bfloat16, float16 or float64: in which the network computes.")]
 Steps = Annotated[int, typer.Option("--steps", "-s", help="Steps of the reverse process.")]

@@ -29,7 +29,7 @@ def command(
     steps: options.Steps = 50,
     eta: options.Eta = "1",
     start: options.Start = None,
-    tap: options.Tap = "mid_block",
+    tap: options.Tap = None,
     batch_size: options.BatchSize = None,
     device: options.Device = None,
     dtype: options.Dtype = "float32",

@@ -33,7 +33,7 @@ def command(
     chosen = options.parse_seeds(seeds)
     together = out.suffix.lower() == ".png"
     options.check_writable(out if together else out / f"{chosen[0]}.png")
-    denoiser = open_model(model, "mid_block", device, dtype)
+    denoiser = open_model(model, None, device, dtype)
     images = open_sampler(denoiser, steps, eta, start, batch_size).run(chosen, progress=True)
     if together:
         with writing(out) as partial:

@@ -11,7 +11,7 @@ from hspace.models import Denoiser, load
 __all__ = ["open_model", "open_sampler", "say"]
 
 
-def open_model(name: str, tap: str, device: str | None, dtype: str) -> Denoiser:
+def open_model(name: str, tap: str | None, device: str | None, dtype: str) -> Denoiser:
     """The model of `--model`, its notes said."""
     model = load(name, device=device, dtype=parse_dtype(dtype), tap=tap)
     for note in model.notes:

@@ -175,8 +175,8 @@ class Sampler:
             else:
                 encoding = model.encode(x_t, timestep)
                 h = encoding.h
-                both = model.decode(encoding, torch.cat([h, h + shift.to(h)]))
-                eps, x_0 = both.eps[: len(x_t)], both.x_0[len(x_t) :]
+                eps = model.decode(encoding).eps  # apart: in one batch of both a shift of 0 would change last bits
+                x_0 = model.decode(encoding, h + shift.to(h)).x_0
             if record is not None:
                 record(timestep, h, where)
             x_t = math.sqrt(alpha_prev) * x_0 + math.sqrt(max(1.0 - alpha_prev - sigma**2, 0.0)) * eps

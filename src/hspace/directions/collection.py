@@ -80,9 +80,7 @@ class Directions:
     def __getitem__(self, key: int | str) -> Direction: ...
     @overload
     def __getitem__(self, key: slice | list[int] | list[str] | list[int | str]) -> Directions: ...
-    def __getitem__(
-        self, key: int | str | slice | list[int] | list[str] | list[int | str]
-    ) -> Direction | Directions:
+    def __getitem__(self, key: int | str | slice | list[int] | list[str] | list[int | str]) -> Direction | Directions:
         if isinstance(key, (int, str)):
             return self.items[self._index(key)]
         rows = list(range(len(self)))[key] if isinstance(key, slice) else [self._index(k) for k in key]
@@ -96,6 +94,33 @@ class Directions:
         if not -len(self) <= key < len(self):
             raise HspaceError(f"no direction {key}; there are {len(self)}, counted from 0")
         return key
+
+    def __mul__(self, strength: float) -> Directions:
+        """Every direction times a number."""
+        return Directions([item * strength for item in self.items])
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Directions:
+        return Directions([-item for item in self.items])
+
+    def __add__(self, other: Directions) -> Directions:
+        """Pair by pair; both sets have the same number."""
+        if len(self) != len(other):
+            raise HspaceError(f"sets of {len(self)} and {len(other)} directions can't be added pair by pair")
+        return Directions([a + b for a, b in zip(self.items, other.items, strict=True)])
+
+    def __sub__(self, other: Directions) -> Directions:
+        return self + -other
+
+    def norms(self) -> Float[Tensor, "k s"]:
+        """Norm of every direction at every timestep."""
+        return torch.stack([item.norms() for item in self.items])
+
+    def cosines(self, other: Directions | None = None) -> Float[Tensor, "k j"]:
+        """Cosine of every direction with every one of another set, or of this one."""
+        columns = self.items if other is None else other.items
+        return torch.tensor([[a.cosine(b) for b in columns] for a in self.items])
 
     def renamed(self, names: Mapping[str, str]) -> Directions:
         """With new names for some, e.g. {"pc0": "yaw"}."""

@@ -3,8 +3,9 @@ r"""A direction found on one grid, for another.
 The vectors are interpolated linearly in t. Their effect also depends on the grid: symmetric shifts cancel the more
 the finer the steps, asymmetric ones don't (Kwon et al. rescale by S_train / S_test). With the gain of each
 step over the fine-step limit (`Schedule.gains`), the shift is multiplied by gain(found) / gain(used), so that the sum
-of what all steps do to the picture stays the same to first order. The rule is ours; a setting equal to the one it was
-found in changes nothing, bit for bit.
+of what all steps do to the picture stays the same to first order. The rule is ours. It is exact where the network keeps
+a change of x_t; what the network takes back at later steps also depends on eta, so from one eta to another it holds
+roughly. A setting equal to the one it was found in changes nothing, bit for bit.
 """
 
 from __future__ import annotations
