@@ -14,9 +14,14 @@ from hspace.errors import HspaceError
 @pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt])
 def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path: Path, failure: type[BaseException]) -> None:
     (tmp_path / "file.txt").write_text("before")
-    with pytest.raises(failure), writing(tmp_path / "file.txt") as partial:
-        partial.write_text("half")
-        raise failure
+
+    def fail_halfway() -> None:
+        with writing(tmp_path / "file.txt") as partial:
+            partial.write_text("half")
+            raise failure
+
+    with pytest.raises(failure):
+        fail_halfway()
     assert [path.name for path in tmp_path.iterdir()] == ["file.txt"]
     assert (tmp_path / "file.txt").read_text() == "before"
 
@@ -38,5 +43,5 @@ def test_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(HspaceError, match="can't write .*out.txt"), writing(tmp_path / "file" / "out.txt"):
+    with pytest.raises(HspaceError, match=r"can't write .*out\.txt"), writing(tmp_path / "file" / "out.txt"):
         pass

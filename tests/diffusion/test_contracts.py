@@ -107,9 +107,10 @@ def test_strength_0_is_the_original_bit_for_bit(model: Denoiser, injection: Inje
     zero = hspace.Edit.of(d, 0.0, injection=injection)
     nothing = hspace.Edit.of(0.0 * d, injection=injection)  # its vectors are 0, its strength is 1
     zeros = tiny.h_shifts(model, sampler.timesteps, scale=0.0)
-    for edit in (zero, 0.0 * hspace.Edit.of(d, injection=injection), nothing, tiny.Shift(zeros, injection)):
+    scaled = 0.0 * hspace.Edit.of(d, injection=injection)
+    for edit in (zero, scaled, nothing, tiny.Shift(zeros, injection), 0.0 * d):
         assert torch.equal(sampler.run(SEEDS, edit), original)
-    assert torch.equal(sampler.run(SEEDS, [zero, None, nothing, 0.0 * d, None]), original)
+    assert torch.equal(sampler.run(SEEDS, [zero, None, nothing, scaled, None]), original)
     assert torch.equal(sampler.run(SEEDS, tiny.Shift({}, injection)), original)
 
 

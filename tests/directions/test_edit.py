@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -41,7 +42,14 @@ def shifts(edit: Edit | Direction, setting: Setting) -> torch.Tensor:
 
 def test_a_direction_is_an_edit_by_itself(smile: Direction, setting: Setting) -> None:
     assert torch.equal(shifts(smile, setting), smile.vectors)
-    assert smile.injection is None
+
+
+def test_an_edit_goes_in_as_its_directions_were_found_to(smile: Direction, beard: Direction) -> None:
+    asymmetric = Direction(beard.vectors, replace(beard.setting, injection="asymmetric"))
+    assert (smile.injection, Edit.of(smile).injection) == ("symmetric", "symmetric")
+    assert (asymmetric.injection, Edit.of(asymmetric).injection) == ("asymmetric", "asymmetric")
+    assert Edit.of(asymmetric, injection="symmetric").injection == "symmetric"
+    assert Edit([Term(smile), Term(asymmetric)]).injection == "symmetric"
 
 
 def test_terms_add_up(smile: Direction, beard: Direction, setting: Setting) -> None:

@@ -39,12 +39,15 @@ def command(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the pictures.")] = Path("demo"),
     samples: Annotated[int, typer.Option("--samples", "-n", help="Samples that the components are found from.")] = 400,
     steps: options.Steps = 20,
-    checked: Annotated[int, typer.Option(help="Fresh seeds on which effects are measured.")] = 12,
+    checked: Annotated[int, typer.Option(help="Fresh seeds on which effects are measured.")] = 8,
     batch_size: options.BatchSize = None,
     device: options.Device = None,
     dtype: options.Dtype = "bfloat16",
 ) -> None:
-    """Find, name and draw the principal components of the bundled model: a few minutes on two CPU cores."""
+    """Find, name and draw the principal components of the bundled model: a few minutes on two CPU cores.
+
+    Shifts go in asymmetrically (Asyrp): with 20 steps they move the picture two to four times as far as symmetric ones.
+    """
     if samples < 1:
         raise HspaceError(f"--samples must be at least 1, not {samples}")
     for name in ("samples.png", "pca.png", "spectrum.png", "directions.safetensors", "summary.json"):
@@ -60,14 +63,14 @@ def command(
             if rows.start < _GRID:
                 first.append(images.cpu())
 
-        pca = PCA(COMPONENTS).fit(sampler, range(samples), progress=True, on_batch=keep)
+        pca = PCA(COMPONENTS, injection="asymmetric").fit(sampler, range(samples), progress=True, on_batch=keep)
         _save_picture(grid(torch.cat(first)[:_GRID]), out / "samples.png")
         with writing(out / "spectrum.png") as partial:
             spectrum(pca.directions_).savefig(partial)
 
     with _stage(seconds, f"2/3 measuring what they do to the twelve factors, on {checked} fresh seeds"):
         pcs = pca.directions_
-        control = random_directions(sampler.setting(), pcs[0].norms(), n=2)
+        control = random_directions(pcs.setting, pcs[0].norms(), n=2)
         fresh = range(_FRESH, _FRESH + checked)
         measured = effects(
             sampler, Directions([*pcs, *control]), load_scorer(), fresh, strength=_STRENGTH, progress=True
@@ -119,6 +122,7 @@ def _summary(
         "samples": samples,
         "steps": len(sampler.schedule),
         "eta": 1.0,
+        "injection": pcs.setting.injection,
         "unit": f"change of the score from strength -{_STRENGTH:g} to {_STRENGTH:g}, mean of {checked} fresh seeds, "
         "in standard deviations of the population",
         "components": [

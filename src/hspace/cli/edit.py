@@ -10,7 +10,7 @@ import typer
 from hspace.atomic import writing
 from hspace.cli import options
 from hspace.cli.session import open_model, open_sampler, say
-from hspace.diffusion import Injection, Sampler
+from hspace.diffusion import Sampler
 from hspace.directions import Directions, Edit
 from hspace.errors import HspaceError
 from hspace.plot import strip
@@ -34,9 +34,9 @@ def command(
     window: Annotated[
         str | None, typer.Option(help="Timesteps at which the edit acts, from high to low, such as 700:300.")
     ] = None,
-    asymmetric: Annotated[
-        bool, typer.Option("--asymmetric", help="Shift x_0 only (Asyrp) instead of both x_0 and eps.")
-    ] = False,
+    injection: Annotated[
+        str | None, typer.Option(help="symmetric or asymmetric. Default: as the directions were found to go in.")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="PNG.")] = Path("strip.png"),
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="Default: the one the directions were found in.")
@@ -52,17 +52,16 @@ def command(
     directions = Directions.load(file)
     chosen = options.parse_seeds(seeds)
     span = options.parse_window(window)
-    injection: Injection = "asymmetric" if asymmetric else "symmetric"
+    mode = None if injection is None else options.parse_injection(injection)
     options.check_writable(out)
     if together:
         terms = [
-            Edit.of(directions[name], value, window=span, injection=injection)
-            for name, value in map(_setting, together)
+            Edit.of(directions[name], value, window=span, injection=mode) for name, value in map(_setting, together)
         ]
         edits = [sum(terms[1:], start=terms[0])]
     else:
         names = direction or list(directions.names[:8])
-        edits = [Edit.of(directions[name], window=span, injection=injection) for name in names]
+        edits = [Edit.of(directions[name], window=span, injection=mode) for name in names]
     columns = options.parse_floats(strengths or ("0,0.5,1" if together else "-3,-1.5,0,1.5,3"), "--strengths")
     found = directions.setting
     denoiser = open_model(model or found.model_id, found.tap, device, dtype)

@@ -9,6 +9,7 @@ from typing import Annotated
 import torch
 import typer
 
+from hspace import diffusion
 from hspace.atomic import writing
 from hspace.errors import HspaceError
 
@@ -17,6 +18,7 @@ __all__ = [
     "Device",
     "Dtype",
     "Eta",
+    "Injection",
     "Model",
     "Start",
     "Steps",
@@ -25,6 +27,7 @@ __all__ = [
     "parse_dtype",
     "parse_eta",
     "parse_floats",
+    "parse_injection",
     "parse_seeds",
     "parse_window",
 ]
@@ -40,6 +43,12 @@ Dtype = Annotated[str, typer.Option(help="float32, bfloat16, float16 or float64:
 Steps = Annotated[int, typer.Option("--steps", "-s", help="Steps of the reverse process.")]
 Eta = Annotated[str, typer.Option(help="0 (DDIM) to 1 (DDPM); or one number a step, separated by commas.")]
 Start = Annotated[int | None, typer.Option(help="Highest timestep of the grid. Default: the model's.")]
+Injection = Annotated[
+    str,
+    typer.Option(
+        help="symmetric (Haas et al.), or asymmetric (Asyrp): moves the picture further, takes 1.7 x the time."
+    ),
+]
 BatchSize = Annotated[int | None, typer.Option(help="Samples in one pass. Default: automatic.")]
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
@@ -110,6 +119,21 @@ def parse_window(text: str | None) -> tuple[int, int] | None:
     if not (match := re.fullmatch(r"(\d+):(\d+)", text)):
         raise HspaceError(f"--window must look like 700:300, not {text!r}")
     return int(match[1]), int(match[2])
+
+
+def parse_injection(text: str) -> diffusion.Injection:
+    """How shifts go in.
+
+    Example:
+        >>> from hspace.cli.options import parse_injection
+        >>> parse_injection("asymmetric")
+        'asymmetric'
+    """
+    if text == "symmetric":
+        return "symmetric"
+    if text == "asymmetric":
+        return "asymmetric"
+    raise HspaceError(f"--injection must be symmetric or asymmetric, not {text!r}")
 
 
 def check_writable(path: Path) -> Path:

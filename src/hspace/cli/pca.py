@@ -30,6 +30,7 @@ def command(
     eta: options.Eta = "1",
     start: options.Start = None,
     tap: options.Tap = None,
+    injection: options.Injection = "symmetric",
     batch_size: options.BatchSize = None,
     device: options.Device = None,
     dtype: options.Dtype = "float32",
@@ -43,7 +44,7 @@ def command(
     for path in filter(None, (out, figure, picture)):
         options.check_writable(path)
     sampler = open_sampler(open_model(model, tap, device, dtype), steps, eta, start, batch_size)
-    pca = PCA(components, joint=joint)
+    pca = PCA(components, joint=joint, injection=options.parse_injection(injection))
     say(f"drawing {samples} samples of {sampler.model.model_id} on {sampler.model.device}, {steps} steps")
     try:
         pca.fit(sampler, range(first_seed, first_seed + samples), progress=True)

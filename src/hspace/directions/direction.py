@@ -192,9 +192,9 @@ class Direction:
         return Edit.of(self, window=(first, last))
 
     @property
-    def injection(self) -> Injection | None:
-        """None: shifts go in as the others of the run have it, or symmetric."""
-        return None
+    def injection(self) -> Injection:
+        """It goes in as it was found to, unless an `Edit` says otherwise."""
+        return self.setting.injection
 
     def bind(self, setting: Setting, device: torch.device) -> ShiftAt | None:
         """A direction is an edit: itself at strength 1."""

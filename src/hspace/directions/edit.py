@@ -51,7 +51,7 @@ class Edit:
 
     Args:
         terms: Directions with strength and window. They may come from different grids.
-        injection: How the shift goes in; None: symmetric, unless another edit of the same run says otherwise.
+        injection: How the shift goes in; None: as the directions were found to, symmetric where they differ.
 
     Example:
         >>> import torch
@@ -68,6 +68,11 @@ class Edit:
 
     terms: Sequence[Term]
     injection: Injection | None = None
+
+    def __post_init__(self) -> None:
+        if self.injection is None:
+            found = {term.direction.injection for term in self.terms}
+            object.__setattr__(self, "injection", found.pop() if len(found) == 1 else "symmetric")
 
     @classmethod
     def of(
@@ -89,12 +94,12 @@ class Edit:
 
     def __add__(self, other: Edit | Direction) -> Edit:
         if isinstance(other, Direction):
-            other = Edit.of(other)
+            other = Edit.of(other, injection=self.injection)
         if not isinstance(other, Edit):
             return NotImplemented
-        if None not in (self.injection, other.injection) and self.injection != other.injection:
-            raise HspaceError("a symmetric and an asymmetric edit can't be summed")
-        return Edit((*self.terms, *other.terms), self.injection or other.injection)
+        if self.injection != other.injection:
+            raise HspaceError("a symmetric and an asymmetric edit can't be summed: give their terms to one Edit")
+        return Edit((*self.terms, *other.terms), self.injection)
 
     __radd__ = __add__
 

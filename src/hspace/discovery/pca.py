@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hspace.diffusion import Sampler, Setting
+from hspace.diffusion import Injection, Sampler, Setting
 from hspace.diffusion.latents import as_seeds
 from hspace.directions import Direction, Directions
 from hspace.discovery.alignment import align
@@ -40,6 +40,8 @@ class PCA:
         joint: One PCA of the concatenated h of all timesteps, instead of one for each timestep.
         sketch_size: Number of axes carried along while streaming; default 2 k + 120. Up to that many samples the
             result is the exact PCA; beyond, the more the closer.
+        injection: How the directions will go in; it changes nothing of what is found. Asymmetric shifts of the same
+            strength move the picture further.
 
     Attributes:
         directions_: The components as `Directions` pc0, pc1, ..., in the unit of strength, with
@@ -62,10 +64,18 @@ class PCA:
         (('pc0', 'pc1'), torch.Size([2, 2]))
     """
 
-    def __init__(self, n_components: int = 10, *, joint: bool = False, sketch_size: int | None = None) -> None:
+    def __init__(
+        self,
+        n_components: int = 10,
+        *,
+        joint: bool = False,
+        sketch_size: int | None = None,
+        injection: Injection = "symmetric",
+    ) -> None:
         self.n_components = n_components
         self.joint = joint
         self.sketch_size = sketch_size
+        self.injection: Injection = injection
 
     def fit(
         self,
@@ -88,7 +98,7 @@ class PCA:
         """
         seeds = as_seeds(seeds)
         self._check(len(seeds))
-        self.setting_: Setting = sampler.setting()
+        self.setting_: Setting = sampler.setting(self.injection)
         self.seeds_: tuple[int, ...] = ()
         self._sketches: list[Sketch] = []
         batch: list[Tensor] = []
