@@ -20,7 +20,12 @@ _BESIDE = Path(__file__).resolve().parents[2] / "shared" / "models" / "animeface
 
 
 def animefaces64() -> Denoiser:
-    """The adapter. Its last alphas are near 0, where eps says nothing of x_0: the grid starts at t = 292 of 300."""
+    """The adapter.
+
+    The last alphas are near 0, where eps says nothing of x_0: the grid starts at t = 292 of 300. The tap is no
+    bottleneck: this network makes no use of its own. Swapping the h of two pictures at t = 263 moves x_0 by 0.0006 (root
+    mean square) at `mid.2`, 8 x 8, and by 0.18 at `up.5.1`, 16 x 16.
+    """
     folder = Path(os.environ.get("ANIMEFACES64", _BESIDE))
     sys.path.insert(0, str(folder))
     network: Any = importlib.import_module("network")
@@ -28,7 +33,7 @@ def animefaces64() -> Denoiser:
         network.load(),
         network.alphas_cumprod(300),
         image_shape=(3, 64, 64),
-        tap="mid.2",
+        tap="up.5.1",
         prediction_type="epsilon",
         start=292,
         model_id="animefaces64",
