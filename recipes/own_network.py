@@ -23,8 +23,8 @@ def animefaces64() -> Denoiser:
     """The adapter.
 
     The last alphas are near 0, where eps says nothing of x_0: the grid starts at t = 292 of 300. The tap is no
-    bottleneck: this network makes no use of its own. Swapping the h of two pictures at t = 263 moves x_0 by 0.0006 (root
-    mean square) at `mid.2`, 8 x 8, and by 0.18 at `up.5.1`, 16 x 16.
+    bottleneck, because this network makes no use of its own: swapping the h of two pictures at t = 263 moves x_0 by
+    0.0006 (root mean square) at `mid.2`, 8 x 8, and by 0.18 at `up.5.1`, 16 x 16.
     """
     folder = Path(os.environ.get("ANIMEFACES64", _BESIDE))
     sys.path.insert(0, str(folder))

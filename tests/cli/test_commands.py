@@ -55,21 +55,8 @@ def test_edit_opens_the_model_that_the_file_names(
 
 
 def test_edit_sums_what_is_set(run: Run, directions_file: Path, tiny_folder: Path, tmp_path: Path) -> None:
-    options = (
-        "--set",
-        "pc0=2",
-        "--set",
-        "pc2=-1",
-        "--window",
-        "80:20",
-        "--asymmetric",
-        "-o",
-        "sum.png",
-        "--eta",
-        "0",
-        "-s",
-        "5",
-    )
+    terms = ("--set", "pc0=2", "--set", "pc2=-1", "--window", "80:20", "--injection", "asymmetric")
+    options = (*terms, "-o", "sum.png", "--eta", "0", "-s", "5")
     assert run("edit", directions_file, "-m", tiny_folder, *options).exit_code == 0
     assert (tmp_path / "sum.png").exists()
 

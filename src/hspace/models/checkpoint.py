@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def download(hub_id: str) -> Path:
         try:
             return Path(snapshot_download(hub_id, local_files_only=True))
         except OSError:
-            raise HspaceError(f"can't get model {hub_id!r} from the hub ({_first_line(error)}); {known}") from error
+            raise HspaceError(f"can't get model {hub_id!r} from the hub ({_short(error)}); {known}") from error
 
 
 def denoiser_of_folder(folder: Path, model_id: str, *, tap: str) -> Denoiser:
@@ -67,12 +68,17 @@ def denoiser_of_folder(folder: Path, model_id: str, *, tap: str) -> Denoiser:
     try:
         scheduler = scheduler_class.from_config(schedule)
     except Exception as error:  # what its constructor makes of the file's values
-        raise HspaceError(f"{scheduler_folder}: the schedule can't be used ({_first_line(error)})") from error
+        raise HspaceError(f"{scheduler_folder}: the schedule can't be used ({_short(error)})") from error
     try:
-        loaded: Any = UNet2DModel.from_pretrained(unet_folder, torch_dtype=torch.float32, output_loading_info=True)
+        loaded: Any = UNet2DModel.from_pretrained(
+            unet_folder,
+            torch_dtype=torch.float32,
+            low_cpu_mem_usage=False,  # it would ask for accelerate
+            output_loading_info=True,
+        )
         unet, info = loaded
     except Exception as error:  # truncated, wrong shapes, not there: diffusers and safetensors each have their own
-        raise HspaceError(f"{unet_folder}: the weights can't be read ({_first_line(error)})") from error
+        raise HspaceError(f"{unet_folder}: the weights can't be read ({_short(error)})") from error
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
         if info.get(kind):
             first = str(sorted(map(str, info[kind]))[0])
@@ -135,6 +141,6 @@ def _json(path: Path, folder: Path, missing: str) -> dict[str, Any]:
     return data
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+def _short(error: Exception) -> str:
+    """What an error of another library says, on one line and no longer than people read."""
+    return textwrap.shorten(str(error), 240, placeholder=" ...") or type(error).__name__
