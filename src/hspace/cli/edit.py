@@ -74,7 +74,7 @@ def command(
     picture = strip(sampler, chosen, edits, columns, progress=True)
     with writing(out) as partial:
         picture.save(partial)
-    say(f"{len(edits)} edits of {len(chosen)} samples in {out}")
+    say(f"strip of {', '.join(edit.name for edit in edits)} in {out}")
 
 
 def _setting(text: str) -> tuple[str, float]:

@@ -29,7 +29,9 @@ def command(
     for name, value in _about(directions).items():
         about.add_row(name, value)
     console.print(about)
-    listing = Table("name", "norm, first to last t", *(f"{name}, mean" for name in directions.measured), "moves")
+    listing = Table(
+        "name", "norm, first to last t", *(f"{name.replace('_', ' ')}, mean" for name in directions.measured), "moves"
+    )
     for i, direction in enumerate(directions):
         norms = direction.norms()
         means = [f"{float(values[:, i].mean()):.3f}" for values in directions.measured.values()]
