@@ -117,7 +117,8 @@ class State:
     def export(self, folder: Path) -> None:
         """The moving average as a diffusers folder, float16."""
         with torch.no_grad():
-            unet = UNet2DModel.from_config(self.unet.config)
+            config = {k: v for k, v in self.unet.config.items() if k != "_name_or_path"}  # a path of this machine
+            unet = UNet2DModel.from_config(config)
             unet.load_state_dict({n: p.cpu() for n, p in self.ema.items()})
         unet.half().save_pretrained(folder / "unet")
         make_scheduler().save_pretrained(folder / "scheduler")

@@ -80,7 +80,7 @@ def test_demo_goes_the_whole_way(run: Run, tmp_path: Path) -> None:
     for item, direction in zip(summary["components"], directions, strict=True):
         assert direction.origin["moves"]["attribute"] == item["moves"]
         assert abs(item["effects"][item["moves"]]) == max(map(abs, item["effects"].values()))
-    assert set(summary["random_of_the_same_norm"]) == {"random0", "random1"}
+    assert set(summary["random_of_pc0s_norm"]) == {"random0", "random1"}
     assert "hspace edit demo/directions.safetensors" in result.stdout
 
 

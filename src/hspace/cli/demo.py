@@ -50,6 +50,8 @@ def command(
     """
     if samples < 1:
         raise HspaceError(f"--samples must be at least 1, not {samples}")
+    if checked < 2:
+        raise HspaceError(f"--checked must be at least 2, not {checked}")
     for name in ("samples.png", "pca.png", "spectrum.png", "directions.safetensors", "summary.json"):
         options.check_writable(out / name)
     model = open_model("faces64", None, device, dtype)
@@ -67,6 +69,7 @@ def command(
         _save_picture(grid(torch.cat(first)[:_GRID]), out / "samples.png")
         with writing(out / "spectrum.png") as partial:
             spectrum(pca.directions_).savefig(partial)
+        pca.directions_.save(out / "directions.safetensors")  # named below; kept if the rest is interrupted
 
     with _stage(seconds, f"2/3 measuring what they do to the twelve factors, on {checked} fresh seeds"):
         pcs = pca.directions_
@@ -79,7 +82,7 @@ def command(
         pcs.save(out / "directions.safetensors")
 
     with _stage(seconds, f"3/3 drawing the first {_SHOWN}"):
-        titles = ["{0}: {attribute} {change:+.1f}".format(item.name, **item.origin["moves"]) for item in pcs[:_SHOWN]]
+        titles = [f"{item.name}: {_effects_in_words(measured.of(item.name))}" for item in pcs[:_SHOWN]]
         picture = strip(sampler, range(_FRESH, _FRESH + 2), pcs[:_SHOWN], titles=titles, progress=True)
         _save_picture(picture, out / "pca.png")
 
@@ -101,6 +104,12 @@ def _named(direction: Direction, measured: Effects) -> Direction:
     return direction.with_origin(
         moves={"attribute": attribute, "change": round(change, 3), "strength": measured.strength}
     )
+
+
+def _effects_in_words(change: dict[str, float]) -> str:
+    """The largest change, and others of at least 1, up to three in all: "yaw +1.9, glasses -1.1"."""
+    first, *others = sorted(change.items(), key=lambda item: -abs(item[1]))[:3]
+    return ", ".join(f"{name} {value:+.1f}" for name, value in (first, *(o for o in others if abs(o[1]) >= 1)))
 
 
 def _save_picture(picture: Image.Image, path: Path) -> None:
@@ -135,7 +144,7 @@ def _summary(
             }
             for i, item in enumerate(pcs)
         ],
-        "random_of_the_same_norm": {name: rounded[name] for name in measured.directions if name.startswith("random")},
+        "random_of_pc0s_norm": {name: rounded[name] for name in measured.directions if name.startswith("random")},
         "seconds": seconds,
     }
 
@@ -145,7 +154,7 @@ def _tell(out: Path, pcs: Directions, measured: Effects) -> None:
     for item in pcs:
         say("{0:5} moves {attribute:12} by {change:+.2f} standard deviations".format(item.name, **item.origin["moves"]))
     largest = max(abs(measured.largest(name)[1]) for name in measured.directions if name.startswith("random"))
-    say(f"random directions of pc0's norm move no factor by more than {largest:.2f}")
+    say(f"two random directions of pc0's norm move no factor by more than {largest:.2f}")
     say(f"""
 Open {out / "pca.png"} (components from -3 to 3), {out / "samples.png"} and {out / "spectrum.png"};
 the figures are in {out / "summary.json"}. Next, for example:

@@ -54,6 +54,8 @@ def command(
     span = options.parse_window(window)
     mode = None if injection is None else options.parse_injection(injection)
     options.check_writable(out)
+    if together and direction:
+        raise HspaceError("--direction draws a row for each, --set one edit of them all: give one of the two")
     if together:
         terms = [
             Edit.of(directions[name], value, window=span, injection=mode) for name, value in map(_setting, together)
@@ -68,9 +70,8 @@ def command(
     if steps is None and eta is None and start is None:
         sampler = Sampler.on(denoiser, found, batch_size=batch_size)
     else:
-        sampler = open_sampler(
-            denoiser, steps or len(found.schedule), eta or str(found.schedule.etas[0]), start, batch_size
-        )
+        grid = len(found.schedule) if steps is None else steps
+        sampler = open_sampler(denoiser, grid, eta or str(found.schedule.etas[0]), start, batch_size)
     picture = strip(sampler, chosen, edits, columns, progress=True)
     with writing(out) as partial:
         picture.save(partial)

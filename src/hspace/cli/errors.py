@@ -26,7 +26,7 @@ def one_line(command: Callable[P, R]) -> Callable[P, R]:
         except HspaceError as error:
             message = " ".join(str(error).split())
         except KeyboardInterrupt as interrupt:
-            message = str(interrupt) or "interrupted; nothing was written"
+            message = str(interrupt) or "interrupted"
         typer.secho(f"hspace: {message}", err=True, fg=typer.colors.RED)
         raise typer.Exit(2)
 

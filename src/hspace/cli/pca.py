@@ -68,4 +68,5 @@ def command(
         with writing(picture) as partial:
             strip(sampler, fresh, directions[:8], progress=True).save(partial)
         say(f"a strip of the first components in {picture}")
-    say(f"next: hspace inspect {out}, or hspace edit {out} --direction pc0")
+    where = "" if model == sampler.model.model_id else f" --model {model}"
+    say(f"next: hspace inspect {out}, or hspace edit {out}{where} --direction pc0")

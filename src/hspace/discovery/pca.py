@@ -189,7 +189,7 @@ class PCA:
     def _components_by_timestep(self) -> tuple[Tensor, Tensor, Tensor]:
         """Axes (S, k, d), variances (S, k) and agreement (S, k), aligned along t."""
         k = self.n_components
-        scores = [sketch.coordinates[:, :k].double().cpu().numpy() for sketch in self._sketches]
+        scores = [sketch.coordinates[:, :k].cpu().double().numpy() for sketch in self._sketches]
         order, signs, agreement = align(scores)
         axes, variances = [], []
         for sketch, rows, sign in zip(self._sketches, order.tolist(), signs, strict=True):

@@ -95,7 +95,7 @@ def effects(
     batches = sampler.stream(seeds * len(ends), edits, progress=progress)
     scores = [scorer(images.float()) for _, images in batches]
     attributes = tuple(scores[0])
-    table = torch.stack([torch.cat([batch[name].double().cpu() for batch in scores]) for name in attributes], 1)
+    table = torch.stack([torch.cat([batch[name].cpu().double() for batch in scores]) for name in attributes], 1)
     low, high = table.reshape(len(directions), 2, len(seeds), -1).unbind(1)
     change = high - low  # (k, n, a)
     return Effects(directions.names, attributes, change.mean(1), change.std(1) / len(seeds) ** 0.5, strength)

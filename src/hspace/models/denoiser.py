@@ -172,8 +172,16 @@ class Denoiser:
         return other
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Denoiser:
-        """Moves the network in place; the weight hash stays that of the weights as they were loaded."""
-        nn.Module.to(self.network, device=device, dtype=dtype)  # diffusers' own .to warns without a reason
+        """Moves the network in place; the weight hash stays that of the weights as they were loaded.
+
+        Raises:
+            HspaceError: There is no such device.
+        """
+        try:
+            nn.Module.to(self.network, device=device, dtype=dtype)  # diffusers' own .to warns without a reason
+        except (RuntimeError, AssertionError) as error:  # no such device, or torch was built without it
+            reason = " ".join(str(error).split())
+            raise HspaceError(f"can't put {self.model_id} on device {device} ({reason})") from error
         return self
 
     def predict(self, x_t: Float[Tensor, "n c y x"], timestep: int, *, shift: Tensor | None = None) -> Prediction:

@@ -63,7 +63,7 @@ def strip(
     titles: Sequence[str] | None = None,
     progress: Progress = False,
 ) -> Image.Image:
-    """What directions do: a row for each seed (and each direction), a column for each strength.
+    """What directions do: a row for each seed or direction, a column for each strength.
 
     With one direction every row is a seed. With several, every row is a direction and the seeds stand side by side.
 
