@@ -19,6 +19,7 @@ help:  ## this list
 
 demo: $(VENV)/.run  ## the main job: find directions in the bundled model and edit with them, into demo/ (OUT=...)
 	@$(BIN)/hspace demo --out "$(OUT)"
+	@echo "First, to have hspace in your shell: . $(BIN)/activate"
 
 test: $(VENV)/.dev  ## the tests and the examples in docstrings (PYTEST="-k pca -x" for pytest's own options)
 	@$(BIN)/python -m pytest $(PYTEST)

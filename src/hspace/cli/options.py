@@ -45,9 +45,7 @@ Eta = Annotated[str, typer.Option(help="0 (DDIM) to 1 (DDPM); or one number a st
 Start = Annotated[int | None, typer.Option(help="Highest timestep of the grid. Default: the model's.")]
 Injection = Annotated[
     str,
-    typer.Option(
-        help="symmetric (Haas et al.), or asymmetric (Asyrp): moves the picture further, takes 1.7 x the time."
-    ),
+    typer.Option(help="symmetric (Haas et al.), or asymmetric (Asyrp): moves the picture further, takes longer."),
 ]
 BatchSize = Annotated[int | None, typer.Option(help="Samples in one pass. Default: automatic.")]
 
