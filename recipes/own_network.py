@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hspace import Denoiser
+from hspace import Denoiser, HspaceError
 
 _BESIDE = Path(__file__).resolve().parents[2] / "shared" / "models" / "animefaces64"
 
@@ -27,6 +27,8 @@ def animefaces64() -> Denoiser:
     0.0006 (root mean square) at `mid.2`, 8 x 8, and by 0.18 at `up.5.1`, 16 x 16.
     """
     folder = Path(os.environ.get("ANIMEFACES64", _BESIDE))
+    if not (folder / "network.py").is_file():
+        raise HspaceError(f"no network.py in {folder}: say with ANIMEFACES64 where the model is")
     sys.path.insert(0, str(folder))
     network: Any = importlib.import_module("network")
     return Denoiser(

@@ -22,12 +22,10 @@ from pathlib import Path
 
 import torch
 from diffusers import DDIMScheduler, UNet2DModel
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from training_state import TrainingState
 
-from hspace.atomic import writing
 from hspace.faces import IMAGE_SIZE, render, sample_factors
 
 TRAIN_TIMESTEPS = 1000
@@ -76,43 +74,23 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
     return peak * warm * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
-class State:
-    """Weights, their moving average, the optimizer's moments and the number of finished steps."""
+class State(TrainingState):
+    """And the moving average of the weights."""
 
     def __init__(self, unet: UNet2DModel, seed: int) -> None:
-        self.unet, self.seed, self.step = unet, seed, 0
-        self.params = dict(unet.named_parameters())
+        optimizer = torch.optim.AdamW(unet.parameters(), lr=0.0, betas=(0.9, 0.99), weight_decay=1e-4)
+        super().__init__(unet, optimizer, seed)
+        self.unet = unet
         self.ema = {name: p.detach().clone() for name, p in self.params.items()}
-        self.optimizer = torch.optim.AdamW(self.params.values(), lr=0.0, betas=(0.9, 0.99), weight_decay=1e-4)
+
+    def more(self) -> dict[str, Tensor]:
+        return {f"ema.{name}": p for name, p in self.ema.items()}
 
     def update_ema(self) -> None:
         decay = min(0.9995, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for name, p in self.params.items():
                 self.ema[name].lerp_(p, 1 - decay)
-
-    def save(self, path: Path) -> None:
-        tensors = {f"param.{n}": p.detach() for n, p in self.params.items()} | {
-            f"ema.{n}": p for n, p in self.ema.items()
-        }
-        for n, p in self.params.items():
-            moments = self.optimizer.state[p]
-            tensors |= {f"m.{n}": moments["exp_avg"], f"v.{n}": moments["exp_avg_sq"]}
-        metadata = {"step": str(self.step), "seed": str(self.seed)}
-        with writing(path) as partial:
-            save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, partial, metadata)
-
-    def load(self, path: Path) -> None:
-        with safe_open(path, framework="pt") as file, torch.no_grad():
-            self.step, self.seed = int(file.metadata()["step"]), int(file.metadata()["seed"])
-            for n, p in self.params.items():
-                p.copy_(file.get_tensor(f"param.{n}"))
-                self.ema[n].copy_(file.get_tensor(f"ema.{n}"))
-                self.optimizer.state[p] = {
-                    "step": torch.tensor(float(self.step)),
-                    "exp_avg": file.get_tensor(f"m.{n}").to(p),
-                    "exp_avg_sq": file.get_tensor(f"v.{n}").to(p),
-                }
 
     def export(self, folder: Path) -> None:
         """The moving average as a diffusers folder, float16."""

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import Result
-from diffusers import DDIMScheduler, UNet2DModel
+from diffusers import DDIMScheduler
+from tests import tiny
 from typer.testing import CliRunner
 
 from hspace.cli import app
@@ -20,17 +21,7 @@ Run = Callable[..., Result]
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A diffusers folder: 8 px pictures, h is (8, 4, 4)."""
     folder = tmp_path_factory.mktemp("models") / "tiny"
-    torch.manual_seed(0)
-    unet = UNet2DModel(
-        sample_size=8,
-        block_out_channels=(4, 8),
-        layers_per_block=1,
-        down_block_types=("DownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "UpBlock2D"),
-        norm_num_groups=2,
-        add_attention=False,
-    )
-    unet.save_pretrained(folder / "unet")
+    tiny.unet(dtype=torch.float32).save_pretrained(folder / "unet")
     DDIMScheduler(100, clip_sample=False, prediction_type="v_prediction").save_pretrained(folder / "scheduler")
     return folder
 

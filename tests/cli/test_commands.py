@@ -61,6 +61,19 @@ def test_edit_sums_what_is_set(run: Run, directions_file: Path, tiny_folder: Pat
     assert (tmp_path / "sum.png").exists()
 
 
+def test_an_edit_with_another_eta_keeps_the_grid(run: Run, tiny_folder: Path, tmp_path: Path) -> None:
+    model = ("-m", tiny_folder)
+    run("pca", *model, "-n", 6, "-k", 2, "-s", 3, "--start", 60, "--eta", "1,0.5,0", "-o", "low.safetensors")
+    found = hspace.Directions.load(tmp_path / "low.safetensors")
+    assert run("edit", "low.safetensors", *model, "--eta", "0", "--strengths", "2", "-d", "pc0").exit_code == 0
+    sampler = hspace.Sampler(hspace.load(tiny_folder, device="cpu"), steps=3, eta=0.0, start=60)
+    hspace.plot.strip(sampler, [0, 1], found["pc0"], [2.0]).save("expected.png")
+    assert np.array_equal(np.asarray(Image.open("strip.png")), np.asarray(Image.open("expected.png")))
+    refused = run("edit", "low.safetensors", *model, "-s", 4)
+    assert refused.exit_code == 2
+    assert "found with one eta a step" in refused.stderr
+
+
 def test_inspect_tells_where_directions_come_from(run: Run, directions_file: Path) -> None:
     text = run("inspect", directions_file).stdout
     for part in ("tiny", "mid_block", "8 x 4 x 4", "4 steps", "pc0", "pc2", "12 samples", hspace.__version__):

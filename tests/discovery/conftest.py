@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
-from diffusers import UNet2DModel
+from tests.tiny import unet
 from torch import Tensor, nn
 
 import hspace
@@ -20,17 +20,7 @@ ALPHAS = torch.linspace(0.999, 0.02, 40, dtype=torch.float64)
 @pytest.fixture(scope="session")
 def tiny() -> hspace.Denoiser:
     """8 px pictures, h is (8, 4, 4), float64."""
-    torch.manual_seed(0)
-    unet = UNet2DModel(
-        sample_size=8,
-        block_out_channels=(4, 8),
-        layers_per_block=1,
-        down_block_types=("DownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "UpBlock2D"),
-        norm_num_groups=2,
-        add_attention=False,
-    )
-    return hspace.Denoiser(unet.double(), ALPHAS, image_shape=(3, 8, 8), model_id="tiny")
+    return hspace.Denoiser(unet(), ALPHAS, image_shape=(3, 8, 8), model_id="tiny")
 
 
 @pytest.fixture(scope="session")

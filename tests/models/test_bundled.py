@@ -25,3 +25,9 @@ def test_bundled_weights_are_small_enough_for_the_package(name: str) -> None:
     files = list((bundled_folder(name) / "unet").glob("*.safetensors"))
     assert len(files) == 1
     assert files[0].stat().st_size <= 16_000_000
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_bundled_models_carry_a_card_and_no_path_of_the_machine_that_made_them(name: str) -> None:
+    assert "## Quality" in (bundled_folder(name) / "README.md").read_text(encoding="utf-8")
+    assert "_name_or_path" not in (bundled_folder(name) / "unet" / "config.json").read_text(encoding="utf-8")

@@ -46,7 +46,7 @@ def command(
 ) -> None:
     """Find, name and draw the principal components of the bundled model: a few minutes on two CPU cores.
 
-    Shifts go in asymmetrically (Asyrp): with 20 steps they move the picture two to four times as far as symmetric ones.
+    Shifts go in asymmetrically (Asyrp), which moves a picture further than the symmetric default.
     """
     if samples < 1:
         raise HspaceError(f"--samples must be at least 1, not {samples}")

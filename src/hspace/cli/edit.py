@@ -67,11 +67,15 @@ def command(
     columns = options.parse_floats(strengths or ("0,0.5,1" if together else "-3,-1.5,0,1.5,3"), "--strengths")
     found = directions.setting
     denoiser = open_model(model or found.model_id, found.tap, device, dtype)
-    if steps is None and eta is None and start is None:
-        sampler = Sampler.on(denoiser, found, batch_size=batch_size)
+    schedule = found.schedule
+    if steps is None and start is None:
+        other = None if eta is None else options.parse_eta(eta)
+        sampler = Sampler.on(denoiser, found, eta=other, batch_size=batch_size)
+    elif eta is None and len(set(schedule.etas)) > 1:
+        raise HspaceError("the directions were found with one eta a step: give --eta for another grid")
     else:
-        grid = len(found.schedule) if steps is None else steps
-        sampler = open_sampler(denoiser, grid, eta or str(found.schedule.etas[0]), start, batch_size)
+        number = len(schedule) if steps is None else steps
+        sampler = open_sampler(denoiser, number, eta or str(schedule.etas[0]), start, batch_size)
     picture = strip(sampler, chosen, edits, columns, progress=True)
     with writing(out) as partial:
         picture.save(partial)

@@ -74,18 +74,31 @@ class Sampler:
         self._may_shrink = batch_size is None
 
     @classmethod
-    def on(cls, model: Denoiser, setting: Setting, *, batch_size: int | None = None) -> Sampler:
+    def on(
+        cls,
+        model: Denoiser,
+        setting: Setting,
+        *,
+        eta: float | Sequence[float] | None = None,
+        batch_size: int | None = None,
+    ) -> Sampler:
         """A sampler on the very grid that directions were found on: `Sampler.on(model, directions.setting)`.
 
+        Args:
+            model: The one that they were found in.
+            setting: Of the directions.
+            eta: Another than they were found with.
+            batch_size: As in the constructor.
+
         Raises:
-            HspaceError: A setting of another model, tap or training schedule.
+            HspaceError: A setting of another model, tap or training schedule; eta out of range.
         """
         schedule = setting.schedule
         sampler = cls(model, steps=1, batch_size=batch_size)
         setting.check_same_space(sampler.setting())
         if any(model.alphas_cumprod[t] != alpha for t, alpha in zip(schedule.timesteps, schedule.alphas, strict=True)):
             raise HspaceError(f"the grid was laid over another noise schedule than that of {model.model_id}")
-        sampler.schedule = schedule
+        sampler.schedule = schedule if eta is None else schedule.with_eta(eta)
         return sampler
 
     @property

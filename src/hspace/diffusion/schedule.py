@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -57,6 +57,14 @@ class Schedule:
 
     def __len__(self) -> int:
         return len(self.timesteps)
+
+    def with_eta(self, eta: float | Sequence[float]) -> Schedule:
+        """The same grid with another eta: one number, or one for each step.
+
+        Raises:
+            HspaceError: Negative, above 1, NaN or of the wrong length.
+        """
+        return replace(self, etas=_etas(eta, len(self)))
 
     @property
     def alphas_prev(self) -> tuple[float, ...]:
@@ -160,10 +168,14 @@ def make_schedule(
     timesteps = grid(total, steps, spacing or model.spacing, steps_offset=model.steps_offset, start=start)
     if timesteps[0] >= total:
         raise HspaceError(f"the grid's first timestep {timesteps[0]} is beyond the training grid's last, {total - 1}")
-    etas = [float(e) for e in eta] if isinstance(eta, Sequence) else [float(eta)] * steps
+    alphas = tuple(float(model.alphas_cumprod[t]) for t in timesteps)
+    return Schedule(timesteps, alphas, model.final_alpha, _etas(eta, steps), total)
+
+
+def _etas(eta: float | Sequence[float], steps: int) -> tuple[float, ...]:
+    etas = tuple(float(e) for e in eta) if isinstance(eta, Sequence) else (float(eta),) * steps
     if len(etas) != steps:
         raise HspaceError(f"eta has {len(etas)} values for {steps} steps")
     if not all(0.0 <= e <= 1.0 for e in etas):
         raise HspaceError(f"eta must be within 0 and 1, not {eta}")
-    alphas = tuple(float(model.alphas_cumprod[t]) for t in timesteps)
-    return Schedule(timesteps, alphas, model.final_alpha, tuple(etas), total)
+    return etas

@@ -56,7 +56,7 @@ def load(
         return (source if tap is None else source.tapped(tap)).to(device, dtype)
     if isinstance(source, (str, PathLike)):
         if is_factory(str(source)):
-            return load(call_factory(str(source)), device, dtype, tap)
+            return load(call_factory(str(source)), device or default_device(), dtype, tap)
         model = checkpoint.denoiser_of_folder(*_locate(str(source)), tap=tap or "mid_block")
         return model.to(device or default_device(), dtype)
     unet, scheduler = _pair(source)
