@@ -18,15 +18,17 @@ import argparse
 import json
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from diffusers import DDIMScheduler, UNet2DModel
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from training_state import TrainingState
 
-from hspace.faces import IMAGE_SIZE, render, sample_factors
+from hspace.faces import FACTORS, IMAGE_SIZE, RANGES, render, sample_factors
 
 TRAIN_TIMESTEPS = 1000
 
@@ -102,7 +104,26 @@ class State(TrainingState):
         make_scheduler().save_pretrained(folder / "scheduler")
 
 
-def loss_of(unet: UNet2DModel, x0: Tensor, alphas_cumprod: Tensor, generator: torch.Generator) -> Tensor:
+def pixel_weights(focus: Sequence[str], strength: float = 9.0) -> Tensor:
+    """How much each pixel counts in the loss, (64, 64), mean 1: up to 1 + strength times more where `focus` shows.
+
+    What minimises the expected squared error of a pixel does not depend on its weight: the model that is learned is
+    the same, its small features (brows are 1 % of the picture) are learned sooner.
+    """
+    moved = np.zeros((IMAGE_SIZE, IMAGE_SIZE))
+    for seed in range(64 if focus else 0):
+        factors = sample_factors(seed)
+        for name in focus:
+            low, high = (render({**factors, name: value}).astype(float) for value in RANGES[name])
+            moved = moved + np.abs(high - low).mean(2)
+    moved = (moved + moved[:, ::-1]) / max(2 * moved.max(), 1e-9)
+    weights = torch.from_numpy(1.0 + strength * moved).float()
+    return weights / weights.mean()
+
+
+def loss_of(
+    unet: UNet2DModel, x0: Tensor, alphas_cumprod: Tensor, weights: Tensor, generator: torch.Generator
+) -> Tensor:
     """Mean squared error of v = sqrt(alpha) n - sqrt(1 - alpha) x_0, timesteps stratified over the batch."""
     n = torch.randn(x0.shape, generator=generator).to(x0)
     u = (torch.arange(len(x0)) + torch.rand(len(x0), generator=generator)) / len(x0)
@@ -112,7 +133,7 @@ def loss_of(unet: UNet2DModel, x0: Tensor, alphas_cumprod: Tensor, generator: to
     a = alphas_cumprod[t][:, None, None, None]
     with torch.autocast(x0.device.type, torch.bfloat16):
         v = unet(a.sqrt() * x0 + (1 - a).sqrt() * n, t).sample
-    loss: Tensor = (v.float() - (a.sqrt() * n - (1 - a).sqrt() * x0)).square().mean()
+    loss: Tensor = (weights * (v.float() - (a.sqrt() * n - (1 - a).sqrt() * x0)).square()).mean()
     return loss
 
 
@@ -125,6 +146,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--lr", type=float, default=3e-4)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--focus", nargs="*", default=[], choices=FACTORS, help="factors whose pixels weigh more")
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--save-every", type=int, default=250)
@@ -137,6 +159,7 @@ def main() -> None:
     if args.resume and (args.out / "state.safetensors").exists():
         state.load(args.out / "state.safetensors")
     alphas_cumprod = make_scheduler().alphas_cumprod.to(args.device)
+    weights = pixel_weights(args.focus).to(args.device)
     # Portrait seeds of training start at 10 million; evaluation uses small ones.
     first = 10_000_000 * (1 + state.seed) + state.step * args.batch
     loader = DataLoader(Portraits(first, (args.steps - state.step) * args.batch), args.batch, num_workers=args.workers)
@@ -145,7 +168,7 @@ def main() -> None:
     with (args.out / "log.jsonl").open("a", encoding="utf-8") as log:
         for x0 in loader:
             generator = torch.Generator().manual_seed(state.seed * 1_000_003 + state.step)
-            loss = loss_of(unet, x0.to(args.device), alphas_cumprod, generator)
+            loss = loss_of(unet, x0.to(args.device), alphas_cumprod, weights, generator)
             loss.backward()
             for group in state.optimizer.param_groups:
                 group["lr"] = learning_rate(state.step, args.steps, args.lr)
