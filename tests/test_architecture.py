@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "hspace"
-BASE = {"errors", "version", "atomic", "progress"}
+BASE = {"errors", "version", "atomic", "progress", "masks"}
 MAY_IMPORT = {
     "models": BASE,
     "diffusion": BASE | {"models"},
     "directions": BASE | {"diffusion"},
-    "discovery": BASE | {"diffusion", "directions"},
+    "discovery": BASE | {"models", "diffusion", "directions"},
     "faces": BASE,
     "attributes": BASE | {"faces"},
     "evaluation": BASE | {"diffusion", "directions", "attributes"},

@@ -13,8 +13,8 @@
 from hspace import plot
 from hspace.diffusion import Sampler
 from hspace.directions import Direction, Directions, Edit
-from hspace.discovery import PCA, calibrate, random_directions
-from hspace.errors import HspaceError
+from hspace.discovery import PCA, Jacobian, calibrate, random_directions
+from hspace.errors import HspaceError, HspaceWarning
 from hspace.models import Denoiser, load
 from hspace.version import __version__
 
@@ -25,6 +25,8 @@ __all__ = [
     "Directions",
     "Edit",
     "HspaceError",
+    "HspaceWarning",
+    "Jacobian",
     "Sampler",
     "__version__",
     "calibrate",

@@ -1,8 +1,8 @@
-"""What goes wrong by the user's input, said in one line."""
+"""What goes wrong by the user's input, and what came out less good than asked for, said in one line."""
 
 from __future__ import annotations
 
-__all__ = ["HspaceError"]
+__all__ = ["HspaceError", "HspaceWarning"]
 
 
 class HspaceError(ValueError):
@@ -15,3 +15,7 @@ class HspaceError(ValueError):
         >>> str(HspaceError("steps must be at least 1, not 0"))
         'steps must be at least 1, not 0'
     """
+
+
+class HspaceWarning(UserWarning):
+    """A result that is worth less than what was asked for, such as one that has not converged."""

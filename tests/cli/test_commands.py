@@ -43,6 +43,50 @@ def test_pca_draws_curves_and_a_strip(run: Run, tiny_folder: Path, tmp_path: Pat
     assert {path.name for path in tmp_path.iterdir()} == {"directions.safetensors", "f.png", "p.png"}
 
 
+def test_jacobian_finds_what_the_library_finds(run: Run, tiny_folder: Path, tmp_path: Path) -> None:
+    options = ("--seeds", "5", "--timesteps", "25", "-k", 2, "-s", 4, "--unit-samples", 6, "--device", "cpu")
+    mask = ("--mask", "2,2,6,7", "--outside-rank", 2)
+    result = run("jacobian", "-m", tiny_folder, *options, *mask, "-o", "new/j.safetensors")
+    assert result.exit_code == 0, result.output
+    assert "products with the Jacobian (double_vjp)" in result.stdout
+    sampler = hspace.Sampler(hspace.load(tiny_folder, device="cpu"), steps=4)
+    fitted = hspace.Jacobian(2, timesteps=25, mask=(2, 2, 6, 7), outside_rank=2, unit_seeds=range(6)).fit(sampler, [5])
+    found = hspace.Directions.load(tmp_path / "new" / "j.safetensors")
+    assert found.names == fitted.directions_.names == ("t25-0", "t25-1")
+    for a, b in zip(found, fitted.directions_, strict=True):
+        torch.testing.assert_close(a.vectors, b.vectors)
+
+
+def test_jacobian_draws_curves_strip_and_heatmaps(run: Run, tiny_folder: Path, tmp_path: Path) -> None:
+    mask = np.zeros((8, 8), np.uint8)
+    mask[2:6, 1:5] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    pictures = ("--figure", "f.png", "--picture", "p.png", "--saliency", "s.png", "--mask", "mask.png")
+    options = ("--seeds", "0:2", "--timesteps", "spread:2", "-k", 1, "-s", 4, "--unit-samples", 4)
+    result = run("jacobian", "-m", tiny_folder, *options, *pictures)
+    assert result.exit_code == 0, result.output
+    assert {p.name for p in tmp_path.iterdir()} == {"jacobian.safetensors", "f.png", "p.png", "s.png", "mask.png"}
+    shown = run("inspect", "jacobian.safetensors")
+    assert "singular value" in " ".join(shown.stdout.split())
+
+
+def test_jacobian_that_has_not_converged_says_so_everywhere(run: Run, tiny_folder: Path) -> None:
+    options = ("--timesteps", "25", "-k", 3, "-s", 4, "--unit-samples", 4, "--max-products", 3)
+    result = run("jacobian", "-m", tiny_folder, *options)
+    assert result.exit_code == 0, result.output
+    assert "warning: 1 of 1 Jacobians did not converge in 3 products" in result.stdout
+    everything = json.loads(run("inspect", "jacobian.safetensors", "--json").stdout)
+    assert not any(item["origin"]["converged"] for item in everything["directions"])
+
+
+def test_jacobian_pools_many_images(run: Run, tiny_folder: Path, tmp_path: Path) -> None:
+    options = ("--seeds", "0:3", "--timesteps", "25", "-k", 2, "-s", 4, "--unit-samples", 4, "--pooled")
+    assert run("jacobian", "-m", tiny_folder, *options).exit_code == 0
+    found = hspace.Directions.load(tmp_path / "jacobian.safetensors")
+    assert found.names == ("t25-0", "t25-1")
+    assert found[0].origin["images"] == 3
+
+
 def test_edit_opens_the_model_that_the_file_names(
     run: Run, directions_file: Path, tiny_folder: Path, tmp_path: Path
 ) -> None:

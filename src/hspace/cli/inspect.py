@@ -30,12 +30,12 @@ def command(
         about.add_row(name, value)
     console.print(about)
     listing = Table(
-        "name", "norm, first to last t", *(f"{name.replace('_', ' ')}, mean" for name in directions.measured), "moves"
+        "name", "norm, first to last t", *(f"{name.replace('_', ' ')}, mean" for name in directions.measured), "notes"
     )
     for i, direction in enumerate(directions):
         norms = direction.norms()
         means = [f"{float(values[:, i].mean()):.3f}" for values in directions.measured.values()]
-        listing.add_row(direction.name, f"{norms[0]:.3g} to {norms[-1]:.3g}", *means, _moves(direction))
+        listing.add_row(direction.name, f"{norms[0]:.3g} to {norms[-1]:.3g}", *means, _notes(direction))
     console.print(listing)
 
 
@@ -64,8 +64,16 @@ def _method(direction: Direction) -> str:
     return ", ".join(parts)
 
 
-def _moves(direction: Direction) -> str:
-    return "{attribute} {change:+.1f}".format(**direction.origin["moves"]) if "moves" in direction.origin else ""
+def _notes(direction: Direction) -> str:
+    """What its origin says of it: what it moves, how strong it is, whether it can be trusted."""
+    origin, notes = direction.origin, []
+    if "moves" in origin:
+        notes.append("moves {attribute} {change:+.1f}".format(**origin["moves"]))
+    if "singular_value" in origin:
+        notes.append(f"singular value {origin['singular_value']:.3g} at t = {origin['timestep']}")
+    if origin.get("converged") is False:
+        notes.append(f"NOT CONVERGED, residual {origin['residual']:.1e}")
+    return "; ".join(notes)
 
 
 def _everything(directions: Directions) -> dict[str, Any]:

@@ -17,8 +17,9 @@ ShiftAt = Callable[[int], "Tensor | None"]
 """timestep -> shift of h, shape h_shape; None where nothing changes."""
 
 Recorder = Callable[[int, Tensor, slice], None]
-"""Called at every step of every batch with the timestep, h before any shift (b, *h_shape) in the network's dtype, and
-the rows of the run that the batch holds. A batch that ran out of memory starts again from its first timestep."""
+"""Called at every step of every batch with the timestep, a tensor of b rows on the model's device, and the rows of the
+run that the batch holds. The tensor is h before any shift (b, *h_shape), in the network's dtype (`record`), or x_t
+(b, c, h, w) before the step (`visit`). A batch that ran out of memory starts again from its first timestep."""
 
 
 @runtime_checkable

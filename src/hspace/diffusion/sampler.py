@@ -121,6 +121,7 @@ class Sampler:
         edit: Edits = None,
         *,
         record: Recorder | None = None,
+        visit: Recorder | None = None,
         progress: Progress = False,
     ) -> Float[Tensor, "n c y x"]:
         """Sample.
@@ -129,6 +130,7 @@ class Sampler:
             latents: Or seeds.
             edit: One edit, or one for each row.
             record: Receives h at every step; nothing of it is kept here.
+            visit: Receives x_t before every step: the states of the sample's own trajectory.
             progress: True for a bar, or a function of (done, total) image-steps.
 
         Returns:
@@ -139,7 +141,7 @@ class Sampler:
         """
         rows = self.as_latents(latents)
         x_0 = torch.empty(len(rows), *self.model.image_shape, dtype=self.model.state_dtype)
-        for where, batch in self.stream(rows, edit, record=record, progress=progress):
+        for where, batch in self.stream(rows, edit, record=record, visit=visit, progress=progress):
             x_0[where] = batch.cpu()
         return x_0
 
@@ -149,6 +151,7 @@ class Sampler:
         edit: Edits = None,
         *,
         record: Recorder | None = None,
+        visit: Recorder | None = None,
         progress: Progress = False,
     ) -> Iterator[tuple[slice, Tensor]]:
         """As `run`, batch by batch: yields the rows and their x_0 on the model's device, and keeps nothing."""
@@ -159,7 +162,7 @@ class Sampler:
             while first < len(rows):
                 where = slice(first, min(first + self.batch_size, len(rows)))
                 try:
-                    x_0 = self._batch(rows[where], where, _of_rows(shifts, where), injection, record, advance)
+                    x_0 = self._batch(rows[where], where, _of_rows(shifts, where), injection, record, visit, advance)
                 except torch.cuda.OutOfMemoryError:
                     if not self._may_shrink or self.batch_size == 1:
                         raise
@@ -177,11 +180,14 @@ class Sampler:
         shift_at: ShiftAt,
         injection: Injection,
         record: Recorder | None,
+        visit: Recorder | None,
         advance: Advance,
     ) -> Tensor:
         model, schedule = self.model, self.schedule
         x_t = latents.x_T().to(model.device, model.state_dtype)
         for timestep, alpha_prev, sigma in zip(schedule.timesteps, schedule.alphas_prev, schedule.sigmas, strict=True):
+            if visit is not None:
+                visit(timestep, x_t, where)
             shift = shift_at(timestep)
             if shift is None or injection == "symmetric":
                 (eps, x_0), h = model.observe(x_t, timestep, shift=shift)

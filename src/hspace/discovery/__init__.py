@@ -1,6 +1,7 @@
 """Methods that find directions, one file each; all are estimators with `fit` and `directions_`."""
 
 from hspace.discovery.calibration import calibrate, random_directions
+from hspace.discovery.jacobian import Jacobian
 from hspace.discovery.pca import PCA
 
-__all__ = ["PCA", "calibrate", "random_directions"]
+__all__ = ["PCA", "Jacobian", "calibrate", "random_directions"]

@@ -15,7 +15,7 @@ from hspace.errors import HspaceError
 from hspace.progress import Progress
 from hspace.version import __version__
 
-__all__ = ["calibrate", "random_directions"]
+__all__ = ["calibrate", "random_directions", "standard_deviations"]
 
 
 def calibrate(
@@ -49,22 +49,35 @@ def calibrate(
     if given.setting.schedule != sampler.schedule:
         raise HspaceError("directions are calibrated on their own grid: retime them to the sampler's first")
     given.setting.check_same_space(sampler.setting())
-    units = torch.stack([item.vectors.flatten(1) for item in given]).to(sampler.model.device)  # (k, S, d)
+    units = torch.stack([item.vectors.flatten(1) for item in given])  # (k, S, d)
     norms = units.norm(dim=2, keepdim=True)
     if bool((norms == 0).any()):
         raise HspaceError("a direction that is zero at a timestep can't be calibrated")
-    units = units / norms
-    row_of = {timestep: row for row, timestep in enumerate(sampler.timesteps)}
-    scores: dict[tuple[int, int], Tensor] = {}  # (first row, timestep) -> (b, k); k numbers a sample, not h
+    stds = standard_deviations(units / norms, sampler, seeds, progress=progress)
+    return Directions([item.calibrated(stds[j]) for j, item in enumerate(given)], given.measured)
 
-    def record(timestep: int, h: Tensor, rows: slice) -> None:
-        scores[rows.start, timestep] = (h.flatten(1).to(units) @ units[:, row_of[timestep]].T).cpu().double()
+
+def standard_deviations(
+    units: Float[Tensor, "k s d"], sampler: Sampler, seeds: Sequence[int], *, progress: Progress = False
+) -> Float[Tensor, "k t"]:
+    """Standard deviation of h along unit vectors, (k, S).
+
+    Args:
+        units: (k, S, d), or (k, 1, d) where a vector is the same at every timestep.
+        sampler: Draws the population.
+        seeds: Of the population; one number for each sample, vector and timestep is kept, not h.
+    """
+    units = units.to(sampler.model.device)
+    rows = {t: row if units.shape[1] > 1 else 0 for row, t in enumerate(sampler.timesteps)}
+    scores: dict[tuple[int, int], Tensor] = {}  # (first row, timestep) -> (b, k)
+
+    def record(timestep: int, h: Tensor, where: slice) -> None:
+        scores[where.start, timestep] = (h.flatten(1).to(units) @ units[:, rows[timestep]].T).cpu().double()
 
     for _ in sampler.stream(seeds, record=record, progress=progress):
         pass
     by_timestep = [torch.cat([s for (_, t), s in scores.items() if t == timestep]) for timestep in sampler.timesteps]
-    stds = torch.stack([s.std(0) for s in by_timestep])  # (S, k)
-    return Directions([item.calibrated(stds[:, j]) for j, item in enumerate(given)], given.measured)
+    return torch.stack([s.std(0) for s in by_timestep], 1)
 
 
 def random_directions(

@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["Sketch"]
+__all__ = ["Sketch", "principal"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ class Sketch:
         """
         mean = samples.mean(0)
         centred = samples - mean
-        turned, values, axes = _principal(centred, rank)
+        turned, values, axes = principal(centred, rank)
         return cls(len(samples), mean, axes, values, centred.square().sum(0), turned[:witnesses])
 
     def merged(self, other: Sketch, rank: int, witnesses: int) -> Sketch:
@@ -74,7 +74,7 @@ class Sketch:
         weight = (self.n * other.n / n) ** 0.5
         mean = self.mean + gap * (other.n / n)
         rows = [self.values[:, None] * self.axes, other.values[:, None] * other.axes, weight * gap[None]]
-        left, values, axes = _principal(torch.cat(rows), rank)
+        left, values, axes = principal(torch.cat(rows), rank)
         # How each part's axes, and the gap, look in the merged axes: row i of `left` is that row's coordinates.
         mine, theirs = left[: len(self.values)], left[len(self.values) : -1]
         shift = left[-1] / weight
@@ -96,8 +96,8 @@ class Sketch:
         return self.squares / max(self.n - 1, 1)
 
 
-def _principal(rows: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Coordinates of the rows along their leading axes, singular values, axes; by the eigenvectors of rows rows^T.
+def principal(rows: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Coordinates of the rows along their leading axes, singular values, axes: by the eigenvectors of rows rows^T.
 
     There are far fewer rows than dimensions, so this is much cheaper than an SVD; the small problem is solved in
     float64, on the CPU. Axes whose value is below the rounding of the largest are dropped.

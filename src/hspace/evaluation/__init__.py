@@ -1,6 +1,7 @@
-"""Measuring: what directions do to attributes, and how far samples are from data."""
+"""Measuring: what directions do to attributes and where in the picture, and how far samples are from data."""
 
 from hspace.evaluation.distances import frechet_distance, ks_distance
 from hspace.evaluation.effects import Effects, effects
+from hspace.evaluation.locality import inside_share
 
-__all__ = ["Effects", "effects", "frechet_distance", "ks_distance"]
+__all__ = ["Effects", "effects", "frechet_distance", "inside_share", "ks_distance"]

@@ -7,7 +7,7 @@ picture smoothly. All lengths are in units of the drawing's side; angles in degr
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,10 +16,13 @@ from PIL import Image, ImageDraw
 
 from hspace.faces.population import FACTORS, RANGES, Factors, sample_factors
 
-__all__ = ["IMAGE_SIZE", "render", "render_seeds"]
+__all__ = ["DRAWN", "IMAGE_SIZE", "render", "render_seeds", "stages"]
 
 IMAGE_SIZE = 64
 _SIDE = 256  # drawn at 4x, reduced with Lanczos
+
+DRAWN = ("back_hair", "body", "head", "eyes", "nose", "wrinkles", "beard", "mouth", "fringe", "glasses")
+"""What is drawn on the background, in this order."""
 
 Colour = tuple[int, int, int]
 Point = tuple[float, float]
@@ -48,11 +51,7 @@ def render(factors: Factors) -> NDArray[np.uint8]:
         >>> render(sample_factors(0)).shape
         (64, 64, 3)
     """
-    _check(factors)
-    image = Image.new("RGB", (_SIDE, _SIDE), _hue(factors["background"], 0.35, 0.85))
-    portrait = _Portrait(ImageDraw.Draw(image), factors)
-    for part in ("back_hair", "body", "head", "eyes", "nose", "wrinkles", "beard", "mouth", "fringe", "glasses"):
-        getattr(portrait, part)()
+    *_, (_, image) = stages(factors)
     pixels = np.asarray(image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.LANCZOS), dtype=np.float32)
     shade = 1.0 + 0.22 * factors["light"] * np.linspace(-1.0, 1.0, IMAGE_SIZE, dtype=np.float32)
     return np.clip(pixels * shade[None, :, None], 0, 255).astype(np.uint8)
@@ -68,6 +67,35 @@ def render_seeds(seeds: Iterable[int], *, independent: bool = False) -> NDArray[
     """
     images = [render(sample_factors(seed, independent=independent)) for seed in seeds]
     return np.stack(images) if images else np.empty((0, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
+
+
+def stages(factors: Factors, drawn: Iterable[str] = DRAWN) -> Iterator[tuple[str, Image.Image]]:
+    """The large drawing as it grows: the background, then the picture after each part.
+
+    Args:
+        factors: As for `render`.
+        drawn: Which of `DRAWN`, in which order.
+
+    Yields:
+        Name of what was drawn last ("background" at first) and the picture, 256 x 256 RGB without the light. It is
+        always the same object: copy what is to be kept.
+
+    Raises:
+        ValueError: As by `render`.
+
+    Example:
+        >>> from hspace.faces import sample_factors
+        >>> from hspace.faces.portraits import stages
+        >>> [name for name, _ in stages(sample_factors(0), ("head", "eyes"))]
+        ['background', 'head', 'eyes']
+    """
+    _check(factors)
+    image = Image.new("RGB", (_SIDE, _SIDE), _hue(factors["background"], 0.35, 0.85))
+    yield "background", image
+    portrait = _Portrait(ImageDraw.Draw(image), factors)
+    for part in drawn:
+        getattr(portrait, part)()
+        yield part, image
 
 
 def _check(factors: Factors) -> None:

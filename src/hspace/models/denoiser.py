@@ -73,6 +73,7 @@ class Denoiser:
         final_alpha: alpha behind the last step: 1, or `alphas_cumprod[0]`.
         start: Highest timestep of sampling grids; None for the schedule's own. A schedule whose last alpha is near 0
             needs a lower one when the network predicts eps.
+        latent_scale: Pixels of the picture along one cell of x_t: 1 for a pixel model, 8 for most latent ones.
         model_id: Name remembered by directions that are found with the model.
         notes: What a user should know about how the model was loaded.
 
@@ -109,6 +110,7 @@ class Denoiser:
         steps_offset: int = 0,
         final_alpha: float = 1.0,
         start: int | None = None,
+        latent_scale: int = 1,
         model_id: str = "custom",
         notes: Sequence[str] = (),
     ) -> None:
@@ -123,6 +125,8 @@ class Denoiser:
         highest = float(alphas[0])
         if not highest <= final_alpha <= 1:
             raise HspaceError(f"final_alpha must be within alphas_cumprod[0] = {highest} and 1, not {final_alpha}")
+        if latent_scale < 1:
+            raise HspaceError(f"latent_scale must be at least 1, not {latent_scale}")
         self.network = network.eval().requires_grad_(False)
         self.alphas_cumprod = alphas
         self.image_shape = tuple(image_shape)
@@ -132,6 +136,7 @@ class Denoiser:
         self.steps_offset = steps_offset
         self.final_alpha = final_alpha
         self.start = start
+        self.latent_scale = latent_scale
         self.model_id = model_id
         self.notes = tuple(notes)
         self.weight_hash = weight_hash(network)
@@ -183,6 +188,14 @@ class Denoiser:
             reason = " ".join(str(error).split())
             raise HspaceError(f"can't put {self.model_id} on device {device} ({reason})") from error
         return self
+
+    def widened(self) -> Denoiser:
+        """For derivatives: itself in float32 or float64, else a copy in float32 (of a bf16 model, say)."""
+        if self.dtype in (torch.float32, torch.float64):
+            return self
+        other = copy.copy(self)
+        other.network = copy.deepcopy(self.network).float()
+        return other.tapped(self.tap.name)
 
     def predict(self, x_t: Float[Tensor, "n c y x"], timestep: int, *, shift: Tensor | None = None) -> Prediction:
         """eps and x_0 at one timestep; with `shift`, those of h + shift.

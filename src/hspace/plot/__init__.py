@@ -1,6 +1,7 @@
-"""Looking at it: grids of samples, strips along directions, curves over t."""
+"""Looking at it: grids of samples, strips along directions, heat over pictures, curves over t."""
 
-from hspace.plot.curves import spectrum
+from hspace.plot.curves import singular_values, spectrum
+from hspace.plot.heatmaps import heatmaps
 from hspace.plot.pictures import grid, strip, to_uint8
 
-__all__ = ["grid", "spectrum", "strip", "to_uint8"]
+__all__ = ["grid", "heatmaps", "singular_values", "spectrum", "strip", "to_uint8"]

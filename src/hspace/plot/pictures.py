@@ -48,10 +48,10 @@ def grid(images: Float[Tensor, "n c y x"], columns: int | None = None) -> Image.
         >>> grid(torch.zeros(6, 3, 64, 64)).size
         (400, 268)
     """
-    tiles = _tiles(images)
+    tiles = tiles_of(images)
     columns = columns or int(np.ceil(np.sqrt(len(tiles))))
     rows = [tiles[i : i + columns] for i in range(0, len(tiles), columns)]
-    return _table(rows)
+    return table(rows)
 
 
 def strip(
@@ -92,15 +92,16 @@ def strip(
     changes: list[Direction | Edit | None] = []
     for edit in edits:
         changes += [strength * edit if strength else None for strength in strengths] * len(rows)
-    tiles = _tiles(sampler.run(rows[chosen], changes, progress=progress))
+    tiles = tiles_of(sampler.run(rows[chosen], changes, progress=progress))
     seeds = [f"seed {s}" for s in rows.seeds] if isinstance(rows, SeedLatents) else [str(i) for i in range(len(rows))]
     names = [edit.name for edit in edits]
     lines, groups = (names, seeds) if several else (seeds, names)
     heads = [f"{strength:+g}" if strength else "0" for strength in strengths]
-    return _table(np.array_split(tiles, len(lines)), titles or lines, heads, groups)
+    return table(np.array_split(tiles, len(lines)), titles or lines, heads, groups)
 
 
-def _tiles(images: Tensor) -> UInt8[NDArray[np.uint8], "n y x 3"]:
+def tiles_of(images: Float[Tensor, "n c y x"]) -> UInt8[NDArray[np.uint8], "n ty tx 3"]:
+    """Pictures as bytes, enlarged by a whole factor where they are small."""
     if not len(images):
         raise HspaceError("no pictures to show")
     pixels = to_uint8(images)
@@ -108,7 +109,7 @@ def _tiles(images: Tensor) -> UInt8[NDArray[np.uint8], "n y x 3"]:
     return pixels.repeat(factor, axis=1).repeat(factor, axis=2)
 
 
-def _table(
+def table(
     rows: Sequence[NDArray[np.uint8]],
     titles: Sequence[str] = (),
     heads: Sequence[str] = (),
