@@ -54,7 +54,9 @@ def states(sampler: hspace.Sampler, seed: int) -> dict[int, Tensor]:
     return found
 
 
-def naive(model: Denoiser, x_t: Tensor, timestep: int, k: int, tol: float, cap: int) -> tuple[int, list[float], list[float]]:
+def naive(
+    model: Denoiser, x_t: Tensor, timestep: int, k: int, tol: float, cap: int
+) -> tuple[int, list[float], list[float]]:
     """Sequential power iteration with deflation; number of products, singular values, residuals."""
 
     def eps(h_shift: Tensor) -> Tensor:
@@ -106,7 +108,7 @@ def measure_ours(sampler: hspace.Sampler, seed: int, k: int, tol: float, block_s
     """The whole fit but the unit of strength, trajectory included."""
     jacobian = Jacobian(k, tol=tol, block_size=block_size, unit_seeds=range(2))
     marks: list[float] = []
-    jacobian._directions = lambda vectors: marks.append(time.perf_counter())  # type: ignore[assignment,method-assign]
+    jacobian._directions = lambda vectors: marks.append(time.perf_counter())  # type: ignore[method-assign,assignment,return-value]
     _synchronise(sampler.model)
     started = time.perf_counter()
     jacobian.fit(sampler, [seed])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "hspace"
-BASE = {"errors", "version", "atomic", "progress", "masks"}
+BASE = {"errors", "version", "atomic", "progress", "masks", "tensorfile", "photos"}
 MAY_IMPORT = {
     "models": BASE,
     "diffusion": BASE | {"models"},

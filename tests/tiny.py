@@ -146,6 +146,9 @@ class FixedLatents:
     def z(self, timestep: int) -> Tensor:
         return self.noise[timestep]
 
+    def remainder(self) -> None:
+        return None
+
 
 def in_double(diffusers_scheduler: Any) -> Any:
     """A copy that calculates in float64, from the same float32 schedule."""

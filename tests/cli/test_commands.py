@@ -11,6 +11,7 @@ from PIL import Image
 from tests.cli.conftest import Run
 
 import hspace
+from hspace.diffusion import Inversion
 from hspace.plot import to_uint8
 
 
@@ -85,6 +86,26 @@ def test_jacobian_pools_many_images(run: Run, tiny_folder: Path, tmp_path: Path)
     found = hspace.Directions.load(tmp_path / "jacobian.safetensors")
     assert found.names == ("t25-0", "t25-1")
     assert found[0].origin["images"] == 3
+
+
+def test_photos_are_inverted_edited_and_looked_at(run: Run, tiny_folder: Path, tmp_path: Path) -> None:
+    for name, shade in (("one", 60), ("two", 200)):
+        Image.new("L", (30, 20), shade).save(tmp_path / f"{name}.jpg")
+    model = ("-m", tiny_folder, "--device", "cpu")
+    result = run("invert", "one.jpg", "two.jpg", *model, "-s", 4, "-o", "photo.safetensors", "--preview", "both.png")
+    assert result.exit_code == 0, result.output
+    inversion = Inversion.load(tmp_path / "photo.safetensors")
+    assert inversion.names == ("one", "two")
+    assert float(inversion.psnr.min()) > 60
+    found = run("jacobian", *model, "--photo", "photo.safetensors", "--timesteps", "25", "-k", 1, "--unit-samples", 4)
+    assert found.exit_code == 0, found.output
+    assert hspace.Directions.load(tmp_path / "jacobian.safetensors").names == ("one-t25-0", "two-t25-0")
+    edited = run("edit", "jacobian.safetensors", *model, "--photo", "photo.safetensors", "-d", "one-t25-0")
+    assert edited.exit_code == 0, edited.output
+    assert (tmp_path / "strip.png").exists()
+    refused = run("edit", "jacobian.safetensors", *model, "--photo", "photo.safetensors", "-s", 9)
+    assert refused.exit_code == 2
+    assert "leave out --steps" in refused.stderr
 
 
 def test_edit_opens_the_model_that_the_file_names(

@@ -188,7 +188,8 @@ def test_regions_are_found_in_the_finished_picture(own_sampler: hspace.Sampler) 
     by_box = Jacobian(1, mask=(0, 0, 4, 8), **options).fit(own_sampler, [4, 5])
     torch.testing.assert_close(asked[0], own_sampler.run([4, 5]).float())
     assert torch.equal(by_name.singular_values_, by_box.singular_values_)
-    assert by_name.masks_ is not None and by_name.masks_.shape == (2, 8, 8)
+    assert by_name.masks_ is not None
+    assert by_name.masks_.shape == (2, 8, 8)
 
 
 def test_masks_of_a_latent_model_are_given_at_the_size_of_the_picture(model: hspace.Denoiser) -> None:

@@ -6,8 +6,8 @@ import math
 from typing import get_args
 
 import pytest
-from tests import tiny
 import torch
+from tests import tiny
 from torch import Tensor, nn
 
 from hspace.errors import HspaceError
@@ -83,7 +83,7 @@ class TwiceWrong(torch.autograd.Function):
 
 def test_a_network_without_derivatives_is_named_with_all_reasons() -> None:
     model = Denoiser(Network(TwiceWrong), tiny.scheduler().alphas_cumprod, image_shape=(3, 8, 8), tap="inner")
-    with pytest.raises(HspaceError, match="no route to products.*double_vjp.*forward_ad.*central_differences"):
+    with pytest.raises(HspaceError, match=r"no route to products.*double_vjp.*forward_ad.*central_differences"):
         products(model, model.encode(torch.randn(1, 3, 8, 8), 40))
 
 

@@ -59,7 +59,8 @@ def _factors(images: Tensor) -> NDArray[np.float64]:
     mean, std = np.array([scorer.population[name] for name in FACTORS]).T
     low, high = np.array([RANGES[name] for name in FACTORS]).T
     factors = np.clip(mean + std * scores, low, high)
-    return np.where([name in BINARY for name in FACTORS], factors.round(), factors)
+    read: NDArray[np.float64] = np.where([name in BINARY for name in FACTORS], factors.round(), factors)
+    return read
 
 
 @cache

@@ -10,7 +10,7 @@ import typer
 from hspace.atomic import writing
 from hspace.cli import options
 from hspace.cli.session import open_model, open_sampler, say
-from hspace.diffusion import Sampler
+from hspace.diffusion import Inversion, Sampler
 from hspace.directions import Directions, Edit
 from hspace.errors import HspaceError
 from hspace.plot import strip
@@ -31,6 +31,9 @@ def command(
         str | None, typer.Option(help="Columns, in standard deviations of h; with --set factors of the edit.")
     ] = None,
     seeds: Annotated[str, typer.Option(help="Such as 0:4 or 3,5.")] = "0:2",
+    photo: Annotated[
+        Path | None, typer.Option(help="Edit the pictures of this inversion, as hspace invert wrote it, on its grid.")
+    ] = None,
     window: Annotated[
         str | None, typer.Option(help="Timesteps at which the edit acts, from high to low, such as 700:300.")
     ] = None,
@@ -54,6 +57,9 @@ def command(
     span = options.parse_window(window)
     mode = None if injection is None else options.parse_injection(injection)
     options.check_writable(out)
+    inversion = None if photo is None else Inversion.load(photo)
+    if inversion is not None and not (steps is None and eta is None and start is None):
+        raise HspaceError("--photo is edited on the grid it was inverted on: leave out --steps, --eta and --start")
     if together and direction:
         raise HspaceError("--direction draws a row for each, --set one edit of them all: give one of the two")
     if together:
@@ -68,7 +74,9 @@ def command(
     found = directions.setting
     denoiser = open_model(model or found.model_id, found.tap, device, dtype)
     schedule = found.schedule
-    if steps is None and start is None:
+    if inversion is not None:
+        sampler = Sampler.on(denoiser, inversion.setting, batch_size=batch_size)
+    elif steps is None and start is None:
         other = None if eta is None else options.parse_eta(eta)
         sampler = Sampler.on(denoiser, found, eta=other, batch_size=batch_size)
     elif eta is None and len(set(schedule.etas)) > 1:
@@ -76,7 +84,7 @@ def command(
     else:
         number = len(schedule) if steps is None else steps
         sampler = open_sampler(denoiser, number, eta or str(schedule.etas[0]), start, batch_size)
-    picture = strip(sampler, chosen, edits, columns, progress=True)
+    picture = strip(sampler, chosen if inversion is None else inversion, edits, columns, progress=True)
     with writing(out) as partial:
         picture.save(partial)
     say(f"strip of {', '.join(edit.name for edit in edits)} in {out}")

@@ -14,7 +14,7 @@ from hspace.atomic import writing
 from hspace.attributes import load_regions
 from hspace.cli import options
 from hspace.cli.session import open_model, open_sampler, say
-from hspace.diffusion import Sampler
+from hspace.diffusion import Inversion, Sampler
 from hspace.discovery import Jacobian
 from hspace.errors import HspaceError, HspaceWarning
 from hspace.masks import Regions
@@ -30,6 +30,10 @@ _REGIONS = {"faces64": "portraits"}  # of bundled models
 def command(
     model: options.Model = "faces64",
     seeds: Annotated[str, typer.Option(help="Images, such as 0 or 0:4; with --pooled those to look at.")] = "0",
+    photo: Annotated[
+        Path | None,
+        typer.Option(help="Look at the pictures of this inversion, as hspace invert wrote it, on its grid."),
+    ] = None,
     timesteps: Annotated[
         str, typer.Option(help="Where to look: all, spread:5 (five over the grid), or some of it, such as 599,399.")
     ] = "spread:5",
@@ -66,7 +70,6 @@ def command(
 
     After Ctrl-C the directions of the images finished so far are kept beside the output file.
     """
-    chosen = options.parse_seeds(seeds)
     if saliency is not None and pooled:
         raise HspaceError("--saliency shows single images: leave out --pooled")
     if route is not None and route not in get_args(Route):
@@ -74,7 +77,11 @@ def command(
     for path in filter(None, (out, figure, picture, saliency)):
         options.check_writable(path)
     denoiser = open_model(model, tap, device, dtype)
-    sampler = open_sampler(denoiser, steps, eta, start, None)
+    latents = options.parse_seeds(seeds) if photo is None else Inversion.load(photo)
+    if isinstance(latents, Inversion):
+        sampler = Sampler.on(denoiser, latents.setting)
+    else:
+        sampler = open_sampler(denoiser, steps, eta, start, None)
     jacobian = Jacobian(
         components,
         timesteps=_timesteps(timesteps, sampler),
@@ -90,11 +97,11 @@ def command(
         unit_seeds=range(unit_samples),
         injection=options.parse_injection(injection),
     )
-    say(f"following {len(chosen)} samples of {denoiser.model_id} on {denoiser.device}, {steps} steps")
+    say(f"following {len(latents)} samples of {denoiser.model_id} on {denoiser.device}, {len(sampler.timesteps)} steps")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", HspaceWarning)
         try:
-            jacobian.fit(sampler, chosen, progress=True)
+            jacobian.fit(sampler, latents, progress=True)
         except KeyboardInterrupt:
             if not jacobian.n_samples_seen_:
                 raise KeyboardInterrupt("interrupted before the first image was done; nothing was written") from None
@@ -117,16 +124,18 @@ def command(
         say(f"singular values over t in {figure}")
     if saliency is not None:
         with writing(saliency) as partial:
-            _saliency(jacobian, chosen).save(partial)
+            _saliency(jacobian).save(partial)
         say(f"where directions change the picture in {saliency}")
     if picture is not None:
         shown = directions[: 5 * components]
-        rows = [chosen[0], max(chosen) + 1]  # the image itself, and one it was not found in
+        # The image itself, and for a sample one that the directions were not found in.
+        rows = latents[:1] if isinstance(latents, Inversion) else [latents[0], max(latents) + 1]
         with writing(picture) as partial:
             strip(sampler, rows, shown, (-2, -1, 0, 1, 2), progress=True).save(partial)
         say(f"a strip of the top directions in {picture}")
     where = "" if model == denoiser.model_id else f" --model {model}"
-    say(f"next: hspace inspect {out}, or hspace edit {out}{where} --direction {directions.names[0]} --seeds {seeds}")
+    which = f"--seeds {seeds}" if photo is None else f"--photo {photo}"
+    say(f"next: hspace inspect {out}, or hspace edit {out}{where} --direction {directions.names[0]} {which}")
 
 
 def _timesteps(text: str, sampler: Sampler) -> list[int] | None:
@@ -135,9 +144,9 @@ def _timesteps(text: str, sampler: Sampler) -> list[int] | None:
     if text == "all":
         return None
     if match := re.fullmatch(r"spread:(\d+)", text):
-        n = int(match[1])
-        if not 1 <= n <= len(grid):
-            raise HspaceError(f"--timesteps spread:{n}: the grid has {len(grid)} timesteps")
+        n = min(int(match[1]), len(grid))
+        if n < 1:
+            raise HspaceError("--timesteps spread:0 names no timestep")
         return [grid[int((i + 0.5) * len(grid) / n)] for i in range(n)]
     if not re.fullmatch(r"\d+(,\d+)*", text):
         raise HspaceError(f"--timesteps must be all, spread:5 or timesteps such as 599,399, not {text!r}")
@@ -151,12 +160,12 @@ def _regions(mask: str | None, name: str | None, model: Denoiser) -> Regions | N
     return None if name is None else load_regions(name)
 
 
-def _saliency(jacobian: Jacobian, seeds: list[int]) -> Image.Image:
+def _saliency(jacobian: Jacobian) -> Image.Image:
     """A row for each image and timestep, a column for each component."""
     if jacobian.images_ is None or jacobian.saliency_ is None:
         raise HspaceError("a pooled fit has no saliency maps")
     n, t, k = jacobian.saliency_.shape[:3]
-    titles = [f"seed {seed}, t = {timestep}" for seed in seeds[:n] for timestep in jacobian.timesteps_]
+    titles = [f"{sample}, t = {timestep}" for sample in jacobian.samples_[:n] for timestep in jacobian.timesteps_]
     masks = None if jacobian.masks_ is None else jacobian.masks_.repeat_interleave(t, 0)
     images = jacobian.images_.float().repeat_interleave(t, 0)
     heads = ["picture", *(f"|J v|, {j}" for j in range(k))]

@@ -1,6 +1,7 @@
 """The reverse process: schedules, latents from seeds, and the sampler that records and edits h."""
 
 from hspace.diffusion.intervention import Intervention, Recorder, ShiftAt
+from hspace.diffusion.inversion import Inversion
 from hspace.diffusion.latents import Latents, SeedLatents
 from hspace.diffusion.sampler import Sampler
 from hspace.diffusion.schedule import Injection, Schedule, make_schedule
@@ -9,6 +10,7 @@ from hspace.diffusion.setting import Setting
 __all__ = [
     "Injection",
     "Intervention",
+    "Inversion",
     "Latents",
     "Recorder",
     "Sampler",

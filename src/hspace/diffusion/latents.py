@@ -37,6 +37,9 @@ class Latents(Protocol):
     def z(self, timestep: int) -> Float[Tensor, "n c y x"]:
         """Noise that every sample meets at a timestep, on the CPU."""
 
+    def remainder(self) -> Float[Tensor, "n c y x"] | None:
+        """What is added to x_0 after the last step, where there is no noise; None for nothing."""
+
 
 @dataclass(frozen=True)
 class SeedLatents:
@@ -66,6 +69,9 @@ class SeedLatents:
     def z(self, timestep: int) -> Float[Tensor, "n c y x"]:
         """Stream timestep + 1 of every seed."""
         return noise(self.seeds, timestep + 1, self.shape)
+
+    def remainder(self) -> None:
+        """Nothing."""
 
 
 def noise(seeds: Sequence[int], stream: int, shape: tuple[int, ...]) -> Float[Tensor, "n ..."]:

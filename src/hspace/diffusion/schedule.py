@@ -19,6 +19,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
+from torch import Tensor
 
 from hspace.errors import HspaceError
 from hspace.models.denoiser import Denoiser, Spacing
@@ -78,6 +79,11 @@ class Schedule:
             eta * math.sqrt((1 - prev) / (1 - alpha)) * math.sqrt(1 - alpha / prev)
             for alpha, prev, eta in zip(self.alphas, self.alphas_prev, self.etas, strict=True)
         )
+
+    def step(self, i: int, x_0: Float[Tensor, "n ..."], eps: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
+        """Where step i goes to without its noise: sqrt(alpha_{t-1}) x_0 + sqrt(1 - alpha_{t-1} - sigma_t^2) eps."""
+        alpha_prev, sigma = self.alphas_prev[i], self.sigmas[i]
+        return math.sqrt(alpha_prev) * x_0 + math.sqrt(max(1.0 - alpha_prev - sigma**2, 0.0)) * eps
 
     def gains(self, injection: Injection) -> Float[NDArray[np.float64], " s"]:
         r"""How much more a change of eps at each step changes the sample than it would in the fine-step limit of DDIM.

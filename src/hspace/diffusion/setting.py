@@ -7,7 +7,8 @@ direction applies.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from itertools import pairwise
+from typing import Any, get_args
 
 from hspace.diffusion.schedule import Injection, Schedule
 from hspace.errors import HspaceError
@@ -40,12 +41,14 @@ class Setting:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Setting:
+    def from_json(cls, data: Any) -> Setting:
         """The inverse of `to_json`.
 
         Raises:
-            HspaceError: A field is missing or unknown.
+            HspaceError: A field is missing, unknown or of the wrong type.
         """
+        if not _is_setting(data):
+            raise HspaceError("not the setting of a run: incomplete or damaged")
         try:
             schedule: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data["schedule"].items()}
             return cls(**{**data, "h_shape": tuple(data["h_shape"]), "schedule": Schedule(**schedule)})
@@ -68,3 +71,30 @@ class Setting:
         ):
             if mine != theirs:
                 raise HspaceError(f"a direction of another model: its {what} {mine}, here {theirs}")
+
+
+def _is_setting(data: Any) -> bool:
+    """Whether JSON has the fields and types of a setting, for every step as many numbers, on a grid that descends."""
+    match data:
+        case {
+            "model_id": str(),
+            "weight_hash": str(),
+            "tap": str(),
+            "h_shape": [*shape],
+            "schedule": {
+                "timesteps": [*timesteps],
+                "alphas": [*alphas],
+                "etas": [*etas],
+                "final_alpha": final_alpha,
+                "train_timesteps": train_timesteps,
+            },
+            "injection": injection,
+        }:
+            return (
+                all(isinstance(number, int) for number in (*shape, *timesteps, train_timesteps))
+                and all(isinstance(number, (int, float)) for number in (*alphas, *etas, final_alpha))
+                and len(timesteps) == len(alphas) == len(etas) > 0
+                and all(high > low for high, low in pairwise(timesteps))
+                and injection in get_args(Injection)
+            )
+    return False

@@ -6,19 +6,13 @@ setting (model id, weight hash, tap, shape of h, grid, eta, injection) and name 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from os import PathLike
-from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from hspace.atomic import writing
-from hspace.diffusion.schedule import Injection
+from hspace import tensorfile
 from hspace.diffusion.setting import Setting
 from hspace.errors import HspaceError
 
@@ -39,14 +33,9 @@ def write(
     Raises:
         HspaceError: It can't be written; what was there before is untouched.
     """
-    header = {"format": FORMAT, "setting": setting.to_json(), "directions": list(labels)}
-    tensors = {f"measured.{name}": value.detach().cpu().clone() for name, value in measured.items()}  # shares no memory
-    tensors["vectors"] = vectors.detach().cpu().contiguous()
-    try:
-        with writing(path) as partial:
-            save_file(tensors, partial, {"hspace": json.dumps(header)})
-    except SafetensorError as error:
-        raise HspaceError(f"can't write {path} ({error})") from error
+    tensors = {f"measured.{name}": value for name, value in measured.items()}
+    header = {"setting": setting.to_json(), "directions": list(labels)}
+    tensorfile.write(path, FORMAT, header, {**tensors, "vectors": vectors})
 
 
 def read(path: str | PathLike[str]) -> tuple[Tensor, dict[str, Tensor], Setting, list[dict[str, Any]]]:
@@ -55,21 +44,7 @@ def read(path: str | PathLike[str]) -> tuple[Tensor, dict[str, Tensor], Setting,
     Raises:
         HspaceError: Names the file, what was expected and what was found.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise HspaceError(f"{path}: expected a file of directions, found {'a folder' if path.is_dir() else 'nothing'}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get("hspace", "{}"))
-            found = header.get("format") if isinstance(header, dict) else None
-            if found != FORMAT:
-                found = found or f"tensors {', '.join(sorted(file.keys())[:3])} without hspace metadata"
-                raise HspaceError(f"{path}: expected a file of format {FORMAT}, found {found}")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise HspaceError(f"{path}: no readable safetensors file, truncated perhaps ({error})") from error
-    if not _is_setting(header.get("setting")):
-        raise HspaceError(f"{path}: the setting that the directions were found in is incomplete or damaged")
+    header, tensors = tensorfile.read(path, FORMAT, "directions")
     try:
         setting, labels, vectors = Setting.from_json(header["setting"]), header["directions"], tensors.pop("vectors")
     except KeyError as error:
@@ -86,33 +61,6 @@ def read(path: str | PathLike[str]) -> tuple[Tensor, dict[str, Tensor], Setting,
     if not bool(vectors.isfinite().all()):
         raise HspaceError(f"{path}: vectors hold NaN or infinite numbers")
     return vectors, {name.removeprefix("measured."): value for name, value in tensors.items()}, setting, labels
-
-
-def _is_setting(data: Any) -> bool:
-    """Whether JSON has the fields and types of a setting, for every step as many numbers, on a grid that descends."""
-    match data:
-        case {
-            "model_id": str(),
-            "weight_hash": str(),
-            "tap": str(),
-            "h_shape": [*shape],
-            "schedule": {
-                "timesteps": [*timesteps],
-                "alphas": [*alphas],
-                "etas": [*etas],
-                "final_alpha": final_alpha,
-                "train_timesteps": train_timesteps,
-            },
-            "injection": injection,
-        }:
-            return (
-                all(isinstance(number, int) for number in (*shape, *timesteps, train_timesteps))
-                and all(isinstance(number, (int, float)) for number in (*alphas, *etas, final_alpha))
-                and len(timesteps) == len(alphas) == len(etas) > 0
-                and all(high > low for high, low in pairwise(timesteps))
-                and injection in get_args(Injection)
-            )
-    return False
 
 
 def _are_labels(labels: Any) -> bool:

@@ -34,7 +34,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from hspace.diffusion import Injection, Latents, Sampler, SeedLatents, Setting
+from hspace.diffusion import Injection, Inversion, Latents, Sampler, SeedLatents, Setting
 from hspace.diffusion.latents import as_seeds
 from hspace.directions import Direction, Directions
 from hspace.discovery.calibration import standard_deviations
@@ -86,6 +86,7 @@ class Jacobian:
         images_: (n, c, h, w) x_0 of the samples; None for a pooled fit.
         masks_: (n, h, w), or None.
         route_: How J v was computed.
+        samples_: What the images are called: by seed (s0), by name, or by number (i0).
 
     Raises:
         HspaceError: A timestep off the grid, a number out of range, a mask that does not fit, `outside_rank` without
@@ -149,7 +150,7 @@ class Jacobian:
         self.timesteps_ = _on_grid(self.timesteps, sampler.timesteps)
         self.setting_: Setting = sampler.setting(self.injection)
         self.route_ = self.route
-        self._sampler, self._samples = sampler, _labels(rows)
+        self._sampler, self.samples_ = sampler, _labels(rows)
         self._seen: list[_Batch] = []
         self._pool: list[Tensor] = []
         own = copy.copy(sampler)
@@ -334,9 +335,9 @@ class Jacobian:
             "version": __version__,
         }
         if self.pooled:
-            return f"t{timestep}-{k}", {**origin, "images": self.n_samples_seen_, "samples": self._samples}
-        several = f"{self._samples[i]}-" if self.n_samples_seen_ > 1 else ""
-        return f"{several}t{timestep}-{k}", {**origin, "sample": self._samples[i]}
+            return f"t{timestep}-{k}", {**origin, "images": self.n_samples_seen_, "samples": self.samples_}
+        several = f"{self.samples_[i]}-" if self.n_samples_seen_ > 1 else ""
+        return f"{several}t{timestep}-{k}", {**origin, "sample": self.samples_[i]}
 
 
 @dataclass
@@ -370,8 +371,10 @@ def _on_grid(wanted: int | Sequence[int] | None, timesteps: tuple[int, ...]) -> 
 
 
 def _labels(rows: Latents) -> list[str]:
-    """How samples are called: by seed, or by number."""
-    return [f"s{seed}" for seed in rows.seeds] if isinstance(rows, SeedLatents) else [f"i{i}" for i in range(len(rows))]
+    """How samples are called: by seed, by the name of the picture, or by number."""
+    if isinstance(rows, SeedLatents):
+        return [f"s{seed}" for seed in rows.seeds]
+    return list(rows.names) if isinstance(rows, Inversion) else [f"i{i}" for i in range(len(rows))]
 
 
 def _start(previous: Tensor | None, random: Float[Tensor, "n b d"]) -> Float[Tensor, "n b d"]:

@@ -59,8 +59,8 @@ def parts(factors: Factors) -> dict[str, NDArray[np.bool_]]:
     Example:
         >>> from hspace.faces import parts, sample_factors
         >>> masks = parts(sample_factors(0) | {"beard": 0.0})
-        >>> masks["mouth"].shape, masks["mouth"].any(), masks["beard"].any()
-        ((64, 64), np.True_, np.False_)
+        >>> masks["mouth"].shape, bool(masks["mouth"].any()), bool(masks["beard"].any())
+        ((64, 64), True, False)
     """
     label = {drawn: i for i, names in enumerate(_DRAWN_AS.values()) for drawn in names}
     drawing = stages(factors, [name for name in DRAWN if name in label])

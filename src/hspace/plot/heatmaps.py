@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from hspace.diffusion import Latents, Sampler, SeedLatents
+from hspace.diffusion import Inversion, Latents, Sampler, SeedLatents
 from hspace.directions import Direction, Directions, Edit
 from hspace.errors import HspaceError
 from hspace.progress import Progress
@@ -93,11 +93,17 @@ def strip(
     for edit in edits:
         changes += [strength * edit if strength else None for strength in strengths] * len(rows)
     tiles = tiles_of(sampler.run(rows[chosen], changes, progress=progress))
-    seeds = [f"seed {s}" for s in rows.seeds] if isinstance(rows, SeedLatents) else [str(i) for i in range(len(rows))]
+    seeds = _names(rows)
     names = [edit.name for edit in edits]
     lines, groups = (names, seeds) if several else (seeds, names)
     heads = [f"{strength:+g}" if strength else "0" for strength in strengths]
     return table(np.array_split(tiles, len(lines)), titles or lines, heads, groups)
+
+
+def _names(rows: Latents) -> list[str]:
+    if isinstance(rows, SeedLatents):
+        return [f"seed {seed}" for seed in rows.seeds]
+    return list(rows.names) if isinstance(rows, Inversion) else [str(i) for i in range(len(rows))]
 
 
 def tiles_of(images: Float[Tensor, "n c y x"]) -> UInt8[NDArray[np.uint8], "n ty tx 3"]:

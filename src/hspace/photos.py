@@ -1,0 +1,100 @@
+"""Picture files of any kind as what a model sees.
+
+Pictures are turned as their EXIF data say, laid on white where they are transparent, brought to 8 bits, to the model's
+channels and to its size: "crop" cuts the middle square (or the model's shape) out and keeps proportions, "fit" keeps
+all of the picture and fills up with the colour of its edges' mean, "stretch" changes proportions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from hspace.errors import HspaceError
+
+__all__ = ["Fit", "read_photos"]
+
+Fit = Literal["crop", "fit", "stretch"]
+
+_SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I")
+
+
+def read_photos(
+    paths: Sequence[str | PathLike[str]], image_shape: tuple[int, ...], *, fit: Fit = "crop"
+) -> Float[Tensor, "n c h w"]:
+    """Read pictures in any format that Pillow knows.
+
+    Args:
+        paths: Files.
+        image_shape: (c, h, w) of the model, c 1 (grey) or 3 (RGB).
+        fit: How a picture of another shape is brought to (h, w), see above.
+
+    Returns:
+        float32 in [-1, 1], shape (n, c, h, w).
+
+    Raises:
+        HspaceError: No path at all; a file that is missing, no picture, damaged or larger than Pillow's limit against
+            decompression bombs (named); a number of channels that is neither 1 nor 3.
+
+    Example:
+        >>> import tempfile, pathlib
+        >>> from PIL import Image
+        >>> from hspace.photos import read_photos
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "wide.png"
+        >>> Image.new("L", (90, 30), 255).save(path)
+        >>> photos = read_photos([path], (3, 64, 64))
+        >>> photos.shape, float(photos.min())
+        (torch.Size([1, 3, 64, 64]), 1.0)
+    """
+    channels, height, width = image_shape
+    if not paths:
+        raise HspaceError("no pictures: at least 1 is needed")
+    if channels not in (1, 3):
+        raise HspaceError(f"pictures have 1 or 3 channels, the model's x_t has {channels}")
+    if fit not in get_args(Fit):
+        raise HspaceError(f"fit must be one of {', '.join(get_args(Fit))}, not {fit!r}")
+    pixels = np.stack([_fitted(_open(Path(path)), (width, height), fit) for path in paths])  # (n, h, w, 3)
+    photos = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
+    if channels == 1:
+        weights = torch.tensor([0.299, 0.587, 0.114]).reshape(1, 3, 1, 1)  # luma, as Pillow's "L"
+        photos = (photos * weights).sum(1, keepdim=True)
+    return photos
+
+
+def _open(path: Path) -> Image.Image:
+    """RGB, upright, on white."""
+    try:
+        with Image.open(path) as opened:
+            image = ImageOps.exif_transpose(opened)
+            if image.mode in _SIXTEEN_BITS:
+                wide = np.asarray(image, dtype=np.float64)
+                image = Image.fromarray((wide / 257).round().clip(0, 255).astype(np.uint8))
+            image = image.convert("RGBA")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
+        raise HspaceError(f"{path}: no readable picture ({reason})") from error
+    white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, image).convert("RGB")
+
+
+def _fitted(image: Image.Image, size: tuple[int, int], fit: Fit) -> NDArray[np.uint8]:
+    lanczos = Image.Resampling.LANCZOS
+    if fit == "crop":
+        fitted = ImageOps.fit(image, size, lanczos)
+    elif fit == "stretch":
+        fitted = image.resize(size, lanczos)
+    else:
+        edges = np.asarray(image)
+        rim = np.concatenate([edges[0], edges[-1], edges[:, 0], edges[:, -1]]).mean(0)
+        r, g, b = (int(value) for value in rim.round())
+        fitted = ImageOps.pad(image, size, lanczos, color=(r, g, b))
+    return np.array(fitted)
