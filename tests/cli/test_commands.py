@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -184,3 +185,17 @@ def test_a_network_of_ones_own_keeps_its_tap(run: Run, tmp_path: Path) -> None:
     result = run("pca", "-m", "mine.py:model", "-n", 6, "-k", 2, "-s", 3, "-o", "mine.safetensors")
     assert result.exit_code == 0, result.output
     assert hspace.Directions.load(tmp_path / "mine.safetensors").setting.tap == "inner"
+
+
+def test_edit_projects_others_out(run: Run, directions_file: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    mixed = hspace.Directions.load(directions_file)
+    hspace.Directions([(mixed["pc0"] + mixed["pc1"]).renamed("mixed")]).save(tmp_path / "mixed.safetensors")
+    options = ("--without", f"{directions_file}:pc1", "--without", f"{directions_file}:pc2", "--strengths", "0,2")
+    result = run("edit", "mixed.safetensors", "-m", tiny_folder, *options)
+    assert result.exit_code == 0, result.output
+    first, second = (line for line in result.stdout.splitlines() if line.startswith("cosine"))
+    assert re.fullmatch(r"cosine of mixed with pc1: \+0\.\d+ before, [+-]0\.000 after", first)
+    assert "with pc2" in second
+    same = run("edit", "mixed.safetensors", "-m", tiny_folder, "--without", "mixed")
+    assert same.exit_code == 2
+    assert "nothing is left of 'mixed'" in same.stderr

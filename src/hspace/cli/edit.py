@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from hspace.atomic import writing
 from hspace.cli import options
 from hspace.cli.session import open_model, open_sampler, say
 from hspace.diffusion import Inversion, Sampler
-from hspace.directions import Directions, Edit
+from hspace.directions import Direction, Directions, Edit
 from hspace.errors import HspaceError
 from hspace.plot import strip
 
@@ -27,6 +28,13 @@ def command(
     together: Annotated[
         list[str] | None, typer.Option("--set", help="NAME=STRENGTH; may be repeated: one edit of them all.")
     ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option("--without", help="FILE:NAME, or NAME of the same file; may be repeated: project it out first."),
+    ] = None,
+    per_timestep: Annotated[
+        bool, typer.Option("--per-timestep", help="Project --without at every timestep, not over all together.")
+    ] = False,
     strengths: Annotated[
         str | None, typer.Option(help="Columns, in standard deviations of h; with --set factors of the edit.")
     ] = None,
@@ -62,14 +70,19 @@ def command(
         raise HspaceError("--photo is edited on the grid it was inverted on: leave out --steps, --eta and --start")
     if together and direction:
         raise HspaceError("--direction draws a row for each, --set one edit of them all: give one of the two")
+    kept_out = [_other(text, directions) for text in without or []]
+
+    def direction_of(name: str) -> Direction:
+        return _cleaned(directions[name], kept_out, per_timestep) if kept_out else directions[name]
+
     if together:
         terms = [
-            Edit.of(directions[name], value, window=span, injection=mode) for name, value in map(_setting, together)
+            Edit.of(direction_of(name), value, window=span, injection=mode) for name, value in map(_setting, together)
         ]
         edits = [sum(terms[1:], start=terms[0])]
     else:
         names = direction or list(directions.names[:8])
-        edits = [Edit.of(directions[name], window=span, injection=mode) for name in names]
+        edits = [Edit.of(direction_of(name), window=span, injection=mode) for name in names]
     columns = options.parse_floats(strengths or ("0,0.5,1" if together else "-3,-1.5,0,1.5,3"), "--strengths")
     found = directions.setting
     denoiser = open_model(model or found.model_id, found.tap, device, dtype)
@@ -88,6 +101,21 @@ def command(
     with writing(out) as partial:
         picture.save(partial)
     say(f"strip of {', '.join(edit.name for edit in edits)} in {out}")
+
+
+def _other(text: str, directions: Directions) -> Direction:
+    """A direction of `--without`, by name in the same file or in another."""
+    file, colon, name = text.rpartition(":")
+    return Directions.load(file)[name] if colon else directions[name]
+
+
+def _cleaned(direction: Direction, others: Sequence[Direction], per_timestep: bool) -> Direction:
+    """Without the others; says what they shared."""
+    clean = direction.without(*others, per_timestep=per_timestep)
+    for report in clean.origin["without"]:
+        before, after = report["cosine_before"], report["cosine_after"]
+        say(f"cosine of {direction.name} with {report['name']}: {before:+.3f} before, {after:+.3f} after")
+    return clean
 
 
 def _setting(text: str) -> tuple[str, float]:

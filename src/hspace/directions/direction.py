@@ -22,6 +22,7 @@ from torch import Tensor
 from hspace.diffusion.intervention import ShiftAt
 from hspace.diffusion.schedule import Injection
 from hspace.diffusion.setting import Setting
+from hspace.directions.project import without
 from hspace.directions.retime import retimed
 from hspace.errors import HspaceError
 
@@ -135,6 +136,47 @@ class Direction:
         mine, theirs = self.vectors.flatten(), other.vectors.flatten().to(self.vectors)
         mine, theirs = mine / mine.abs().max(), theirs / theirs.abs().max()  # neither norm overflows, nor is it 0
         return min(1.0, max(-1.0, float(mine @ theirs / (mine.norm() * theirs.norm()))))
+
+    def without(self, *others: Direction, per_timestep: bool = False) -> Direction:
+        """The same direction with what it shares with others projected out (Haas et al., section 5).
+
+        It gets shorter: strength 1 is no longer one standard deviation until `hspace.calibrate` makes it so.
+
+        Args:
+            others: What it must not change; of the same model and grid.
+            per_timestep: Orthogonal to them at every timestep, a stronger constraint, instead of over all together.
+
+        Returns:
+            A direction whose `origin["without"]` has the cosine with each of the others before and after.
+
+        Raises:
+            HspaceError: None given, different models or grids, a zero or nearly collinear ones, nothing left.
+
+        Example:
+            >>> import torch
+            >>> from hspace.diffusion import Schedule, Setting
+            >>> from hspace.directions import Direction
+            >>> schedule = Schedule((2, 1), (0.1, 0.5), 1.0, (0.0, 0.0), train_timesteps=3)
+            >>> setting = Setting("tiny", "0" * 16, "mid_block", (4, 1, 1), schedule)
+            >>> smile, beard = (Direction(torch.randn(2, 4, 1, 1), setting, name) for name in ("smile", "beard"))
+            >>> clean = smile.without(beard)
+            >>> clean.name, abs(clean.cosine(beard)) < 1e-6
+            ('smile without beard', True)
+        """
+        if not others:
+            raise HspaceError(f"{self.name!r} without what? Give at least one direction")
+        before = [self.cosine(other) for other in others]  # checks that they go together
+        names = [self.name, *(other.name for other in others)]
+        stacked = torch.stack([other.vectors.flatten(1).to(self.vectors) for other in others])
+        kept = without(self.vectors.flatten(1), stacked, names, per_timestep=per_timestep)
+        clean = replace(
+            self, vectors=kept.reshape(self.vectors.shape), name=f"{self.name} without {', '.join(names[1:])}"
+        )
+        report = [
+            {"name": other.name, "cosine_before": cosine, "cosine_after": clean.cosine(other)}
+            for other, cosine in zip(others, before, strict=True)
+        ]
+        return clean.with_origin(without=report, per_timestep=per_timestep)
 
     def renamed(self, name: str) -> Direction:
         """The same direction under another name."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Any
+from itertools import product
 
 import torch
 from matplotlib.axes import Axes
@@ -19,12 +19,7 @@ from hspace.errors import HspaceError
 __all__ = ["singular_values", "spectrum"]
 
 _SHOWN = 10
-_STYLES: dict[str, dict[str, Any]] = {
-    "filled": {"marker": "o", "linestyle": ""},
-    "hollow": {"marker": "o", "linestyle": "", "markerfacecolor": "white"},
-    "below": {"marker": "v", "linestyle": "", "clip_on": False},
-}
-_DECADES = 4  # below the largest singular value; what is smaller does not move the picture and stands at the edge
+_DECADES = 3  # below the largest singular value; what is smaller does not move the picture and stands at the edge
 
 
 def spectrum(directions: Directions) -> Figure:
@@ -70,7 +65,7 @@ def singular_values(directions: Directions) -> Figure:
     """Singular values of the Jacobian d eps / d h over the timesteps that its directions were found at.
 
     A colour for each component, a curve for each sample, thin where there are several. The values fall by orders of
-    magnitude towards high t, hence the logarithmic scale. It ends 4 decades below the largest value; what is smaller
+    magnitude towards high t, hence the logarithmic scale. It ends 3 decades below the largest value; what is smaller
     stands at its lower edge as a triangle. Points that did not converge are hollow.
 
     Args:
@@ -107,13 +102,15 @@ def singular_values(directions: Directions) -> Figure:
     axes.set_ylabel("singular value of the Jacobian")
     axes.invert_xaxis()
     axes.grid(alpha=0.3)
-    handles = [Line2D([], [], color=f"C{i}", marker="o", ms=5, label=f"{j}") for i, j in enumerate(components)]
+    handles = [
+        Line2D([], [], color=f"C{i}", marker="o", ms=5, label=f"component {j}") for i, j in enumerate(components)
+    ]
     if not all(point.converged for point in points):
-        handles.append(Line2D([], [], label="not converged", **_STYLES["hollow"], color="0.4", ms=5))
+        handles.append(Line2D([], [], color="0.4", ls="", marker="o", ms=5, mfc="white", label="not converged"))
     if any(point.value < edge for point in points):
         axes.set_ylim(bottom=edge)
-        handles.append(Line2D([], [], label=f"below {edge:.0e}", **_STYLES["below"], color="0.4", ms=5))
-    axes.legend(handles=handles, title="component", ncols=2, fontsize="small", title_fontsize="small")
+        handles.append(Line2D([], [], color="0.4", ls="", marker="v", ms=5, label=f"below {edge:.0e}"))
+    axes.legend(handles=handles, loc="lower right", ncols=2, fontsize="small")
     return figure
 
 
@@ -147,9 +144,15 @@ def _fan(axes: Axes, points: list[_Point], edge: float, colour: str, *, width: f
     for curve in curves.values():
         values = [max(point.value, edge) for point in curve]
         axes.plot([point.timestep for point in curve], values, color=colour, linewidth=width)
-    marks: dict[str, list[_Point]] = defaultdict(list)
-    for point in points:
-        marks["below" if point.value < edge else "filled" if point.converged else "hollow"].append(point)
-    for kind, marked in marks.items():
-        values = [max(point.value, edge) for point in marked]
-        axes.plot([point.timestep for point in marked], values, color=colour, markersize=size, **_STYLES[kind])
+    for below, converged in product((False, True), repeat=2):
+        marked = [point for point in points if (point.value < edge, point.converged) == (below, converged)]
+        axes.plot(
+            [point.timestep for point in marked],
+            [max(point.value, edge) for point in marked],
+            color=colour,
+            linestyle="",
+            marker="v" if below else "o",
+            markersize=size,
+            markerfacecolor=colour if converged else "white",
+            clip_on=not below,
+        )

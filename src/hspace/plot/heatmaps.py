@@ -21,7 +21,7 @@ __all__ = ["heatmaps"]
 
 _COLOURS = "inferno"
 _LUMA = (0.299, 0.587, 0.114)  # of ITU-R BT.601
-_HEAT = 0.65  # share of the colour in the blend
+_COLD, _HOT = 0.5, 0.9  # share of the colour in the blend: where it is cold, the picture shows
 _LINE, _RIM = (0, 255, 190), (0, 0, 0)  # of an outline: bright inside, dark outside, seen on any picture
 
 
@@ -93,7 +93,8 @@ def _heat(pictures: Float[Tensor, "n 3 y x"], maps: Float[Tensor, "n k h w"]) ->
     values = torch.where(largest > 0, values / largest, 0)
     colours = torch.from_numpy(colormaps[_COLOURS](values.numpy())[..., :3]).permute(0, 1, 4, 2, 3)
     grey = torch.einsum("ncyx,c->nyx", pictures, torch.tensor(_LUMA))[:, None, None]
-    return (_HEAT * colours + (1 - _HEAT) * grey).float()
+    share = (_COLD + (_HOT - _COLD) * values)[:, :, None]
+    return (share * colours + (1 - share) * grey).float()
 
 
 def _resized(maps: Tensor, size: tuple[int, int]) -> Float[Tensor, "n k y x"]:
@@ -104,7 +105,7 @@ def _resized(maps: Tensor, size: tuple[int, int]) -> Float[Tensor, "n k y x"]:
 def _outline(tile: NDArray[np.uint8], mask: Float[Tensor, "h w"]) -> None:
     """Draws the edge of a mask on a picture: a line along its inside, a dark rim around it."""
     inside = (_resized(mask[None, None], (tile.shape[0], tile.shape[1]))[0, 0] >= 0.5).double()
-    width = 2
+    width = max(1, min(tile.shape[:2]) // 128)
     shrunk = 1 - grown(pad(1 - inside, [width] * 4, value=1), width)[width:-width, width:-width]  # closed at the border
     tile[(grown(inside, 1) > inside).numpy()] = _RIM
     tile[(inside > shrunk).numpy()] = _LINE
