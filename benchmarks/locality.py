@@ -53,6 +53,7 @@ def main() -> None:
     others = range(1000, 1000 + OTHERS)
     plain = sampler.run([args.seed])
     best: list[Edit] = []
+    shown: list[str] = []
     print(f"{'region':7} {'direction':10} {'acts':6} {'inside':>6}  {'change':>6}  moves (std)          transfer")
     for region in args.regions:
         jacobian = hspace.Jacobian(
@@ -82,10 +83,15 @@ def main() -> None:
                     flush=True,
                 )
                 rated.append((float(own[moved].abs()) if inside >= 0.7 and same >= 6 else -1.0, up * (1 / STRENGTH)))
-        best.append(max(rated, key=lambda pair: pair[0])[1])
+        strongest = max(rated, key=lambda pair: pair[0])
+        if strongest[0] < 0:
+            print(f"{region:7} nothing meets both bars: not in the figure")
+        else:
+            best.append(strongest[1])
+            shown.append(region)
     if args.figure:
         rows = [args.seed, *others[:2]]
-        hspace.plot.strip(sampler, rows, best, (-4, -2, 0, 2, 4), titles=args.regions).save(args.figure)
+        hspace.plot.strip(sampler, rows, best, (-4, -2, 0, 2, 4), titles=shown).save(args.figure)
 
 
 if __name__ == "__main__":

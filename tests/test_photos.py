@@ -110,6 +110,12 @@ def test_decompression_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.Mon
         read_photos([tmp_path / "a.png"], SHAPE)
 
 
+def test_floating_point_pixels_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.full((16, 16), 0.5, np.float32)).save(tmp_path / "a.tiff")
+    with pytest.raises(HspaceError, match=r"a.tiff: no readable picture \(floating-point pixels"):
+        read_photos([tmp_path / "a.tiff"], SHAPE)
+
+
 def test_nothing_and_nonsense(tmp_path: Path) -> None:
     with pytest.raises(HspaceError, match="at least 1 is needed"):
         read_photos([], SHAPE)

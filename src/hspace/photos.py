@@ -7,6 +7,7 @@ all of the picture and fills up with the colour of its edges' mean, "stretch" ch
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -75,12 +76,15 @@ def _open(path: Path) -> Image.Image:
     try:
         with Image.open(path) as opened:
             image = ImageOps.exif_transpose(opened)
+            if image.mode == "F":
+                raise ValueError("floating-point pixels have no known range")
             if image.mode in _SIXTEEN_BITS:
                 wide = np.asarray(image, dtype=np.float64)
                 image = Image.fromarray((wide / 257).round().clip(0, 255).astype(np.uint8))
             image = image.convert("RGBA")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
+    except (OSError, SyntaxError, ValueError, EOFError, KeyError, struct.error, Image.DecompressionBombError) as error:
+        text = " ".join(str(error).split()) or type(error).__name__
+        reason = "no such file" if isinstance(error, FileNotFoundError) else text
         raise HspaceError(f"{path}: no readable picture ({reason})") from error
     white = Image.new("RGBA", image.size, (255, 255, 255, 255))
     return Image.alpha_composite(white, image).convert("RGB")

@@ -58,6 +58,8 @@ SMALL = ("-n", 6, "-k", 2, "-s", 2)
         (("jacobian", "-m", "{tiny}", "-s", 4, "--mask", "mouth", "--regions", "nowhere"), "unknown regions 'nowhere'"),
         (("jacobian", "-m", "{tiny}", "-s", 4, "--outside-rank", 2), "give a mask"),
         (("jacobian", "-m", "{tiny}", "-s", 4, "--pooled", "--saliency", "s.png"), "leave out --pooled"),
+        (("jacobian", "-m", "{tiny}", "-s", 4, "--picture", "p"), "expected the name of a picture, such as p.png"),
+        (("jacobian", "-m", "{tiny}", "-s", 4, "--max-products", 2), "too few for 3 singular vectors"),
         (("invert", "nothing.png", "-m", "{tiny}"), "nothing.png: no readable picture (no such file)"),
         (("invert", "{file}", "-m", "{tiny}"), "no readable picture"),
         (("invert", "nothing.png", "-m", "{tiny}", "--fit", "squeeze"), "--fit must be one of crop, fit, stretch"),

@@ -90,6 +90,14 @@ def test_h_is_recorded_at_every_timestep(eta: float) -> None:
         torch.testing.assert_close(seen[timestep], again[timestep], rtol=0, atol=1e-3 if eta == 0 else 1e-8)
 
 
+def test_recorded_h_is_that_of_the_latents_even_where_nothing_converges() -> None:
+    sampler = sampler_of(0.0, "sample", steps=1)
+    seen: list[Tensor] = []
+    inversion = sampler.invert(PICTURES, refine=2, record=lambda _, h, __: seen.append(h))
+    _, h = sampler.model.observe(inversion.x_T(), sampler.timesteps[0])
+    assert torch.equal(seen[0], h)
+
+
 @pytest.mark.parametrize("eta", [0.0, 1.0])
 def test_saved_and_loaded_is_identical(eta: float, tmp_path: Path) -> None:
     sampler = sampler_of(eta)
@@ -157,8 +165,10 @@ def test_an_inversion_runs_on_its_own_grid_only() -> None:
         sampler_of(1.0, steps=5).run(inversion)
     with pytest.raises(HspaceError, match=r"eta 1; the run has 6 steps .* eta 0: sample as they were"):
         sampler_of(0.0).run(inversion[[0, 1]])
-    with pytest.raises(HspaceError, match="a direction of another model"):
+    with pytest.raises(HspaceError, match="inverted with the model"):
         hspace.Sampler(tiny.denoiser(seed=1), 6, 1.0).run(inversion)
+    elsewhere = hspace.Sampler(tiny.denoiser(tap="before"), 6, 1.0)  # latents don't depend on where h is read
+    torch.testing.assert_close(elsewhere.run(inversion), PICTURES.double(), rtol=0, atol=1e-9)
     with pytest.raises(HspaceError, match="eta > 0 at every step"):
         hspace.Sampler(tiny.denoiser(), 3, [1.0, 0.0, 1.0]).invert(PICTURES)
 

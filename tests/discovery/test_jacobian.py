@@ -222,7 +222,9 @@ def test_a_pooled_fit_is_the_svd_of_the_stack(
         torch.testing.assert_close(torch.tensor(pooled, dtype=torch.float64), values[:k], rtol=1e-6, atol=0)
     assert fitted.n_samples_seen_ == 5
     assert fitted.singular_values_.shape == (5, STEPS, k)
-    assert all(batch.found[0].right.numel() == 0 for batch in fitted._seen)  # streamed, not held
+    for batch in fitted._seen:  # streamed, not held
+        assert batch.previous is None
+        assert batch.found[0].right.numel() == batch.found[0].images.numel() == batch.images.numel() == 0
 
 
 def test_what_is_interrupted_is_kept(own_sampler: hspace.Sampler) -> None:
@@ -282,6 +284,17 @@ def test_directions_transfer_to_other_samples_and_windows(own_sampler: hspace.Sa
     assert torch.equal(own_sampler.run([1, 2], edit=0.0 * found), plain)
 
 
+def test_samples_of_one_name_are_refused_before_the_work(own_sampler: hspace.Sampler) -> None:
+    with pytest.raises(hspace.HspaceError, match="samples need different names, found s5, s5"):
+        Jacobian(1, unit_seeds=UNIT).fit(own_sampler, [SEED, SEED])
+
+
+def test_the_default_tolerance_and_warm_start_miss_nothing(own_sampler: hspace.Sampler) -> None:
+    rough = Jacobian(3, unit_seeds=UNIT).fit(own_sampler, [4, 5])
+    fine = Jacobian(3, unit_seeds=UNIT, tol=1e-8).fit(own_sampler, [4, 5])
+    torch.testing.assert_close(rough.singular_values_, fine.singular_values_, rtol=1e-5, atol=0)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -293,6 +306,8 @@ def test_directions_transfer_to_other_samples_and_windows(own_sampler: hspace.Sa
         ({"block_size": 0}, "block_size must be at least 1, not 0"),
         ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
         ({"max_products": 0}, "max_products must be at least 1, not 0"),
+        ({"max_products": 2}, "max_products 2 are too few for 3 singular vectors"),
+        ({"mask": torch.ones(8, 8), "outside_rank": 1}, "covers the whole picture"),
         ({"outside_rank": -1}, "outside_rank must be at least 0, not -1"),
         ({"outside_rank": 2}, "give a mask"),
         ({"mask": torch.ones(4, 4)}, "4"),

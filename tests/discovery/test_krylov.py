@@ -99,6 +99,11 @@ def test_a_krylov_space_that_ends_goes_on_with_random_vectors(block: int) -> Non
     torch.testing.assert_close(found.values[0], torch.tensor([3.0, 2.0, 1.0], dtype=torch.float64))
 
 
+def test_a_block_larger_than_the_operator() -> None:
+    a = torch.randn(1, 9, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    torch.testing.assert_close(solve(a, 3, block=8, tol=1e-12).values, torch.linalg.svdvals(a)[:, :3])
+
+
 def test_all_of_a_small_operator() -> None:
     a = torch.randn(1, 9, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     found = solve(a, 4, block=3, tol=1e-12)

@@ -154,6 +154,29 @@ def test_the_next_route_is_taken_where_one_fails(function: type[torch.autograd.F
     torch.testing.assert_close(found.forward(v).flatten(), expected.flatten(), rtol=0, atol=1e-6)
 
 
+class WrongSign(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(x)
+        return x.sin()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        return -grad * ctx.saved_tensors[0].cos()
+
+
+def test_a_wrong_derivative_is_found_at_real_sizes_too() -> None:
+    """Random vectors of 12,288 dimensions are orthogonal to everything: the check must not rest on them alone."""
+    torch.manual_seed(0)
+    model = Denoiser(Network(WrongSign), tiny.scheduler().alphas_cumprod, image_shape=(3, 64, 64), tap="inner")
+    encoding = model.encode(torch.randn(1, 3, 64, 64), 40)
+    with pytest.raises(HspaceError, match=r"no route.*central_differences: J and its transpose disagree"):
+        products(model, encoding)
+    with pytest.raises(HspaceError, match=r"route central_differences: J and its transpose disagree"):
+        products(model, encoding, route="central_differences")
+
+
 class Blind(nn.Module):
     def __init__(self) -> None:
         super().__init__()

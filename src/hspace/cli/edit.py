@@ -10,7 +10,7 @@ import typer
 
 from hspace.atomic import writing
 from hspace.cli import options
-from hspace.cli.session import open_model, open_sampler, say
+from hspace.cli.session import open_model, open_sampler, sampler_for, say
 from hspace.diffusion import Inversion, Sampler
 from hspace.directions import Direction, Directions, Edit
 from hspace.errors import HspaceError
@@ -64,7 +64,7 @@ def command(
     chosen = options.parse_seeds(seeds)
     span = options.parse_window(window)
     mode = None if injection is None else options.parse_injection(injection)
-    options.check_writable(out)
+    options.check_picture(out)
     inversion = None if photo is None else Inversion.load(photo)
     if inversion is not None and not (steps is None and eta is None and start is None):
         raise HspaceError("--photo is edited on the grid it was inverted on: leave out --steps, --eta and --start")
@@ -81,14 +81,15 @@ def command(
         ]
         edits = [sum(terms[1:], start=terms[0])]
     else:
-        names = direction or list(directions.names[:8])
+        left = [name for name in directions.names if name not in (without or [])]
+        names = direction or left[:8] or list(directions.names)
         edits = [Edit.of(direction_of(name), window=span, injection=mode) for name in names]
     columns = options.parse_floats(strengths or ("0,0.5,1" if together else "-3,-1.5,0,1.5,3"), "--strengths")
     found = directions.setting
     denoiser = open_model(model or found.model_id, found.tap, device, dtype)
     schedule = found.schedule
     if inversion is not None:
-        sampler = Sampler.on(denoiser, inversion.setting, batch_size=batch_size)
+        sampler = sampler_for(inversion, denoiser, batch_size)
     elif steps is None and start is None:
         other = None if eta is None else options.parse_eta(eta)
         sampler = Sampler.on(denoiser, found, eta=other, batch_size=batch_size)

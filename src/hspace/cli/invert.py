@@ -39,15 +39,16 @@ def command(
     """Invert pictures: with eta > 0 exactly (edit-friendly DDPM), with eta 0 by DDIM inversion."""
     if fit not in get_args(Fit):
         raise HspaceError(f"--fit must be one of {', '.join(get_args(Fit))}, not {fit!r}")
-    for path in filter(None, (out, preview)):
-        options.check_writable(path)
+    options.check_writable(out)
+    if preview is not None:
+        options.check_picture(preview)
     denoiser = open_model(model, tap, device, dtype)
     photos = read_photos(pictures, denoiser.image_shape, fit=fit)  # type: ignore[arg-type]  # checked above
     sampler = open_sampler(denoiser, steps, eta, start, batch_size)
     seeds = range(first_seed, first_seed + len(pictures))
-    inversion = sampler.invert(
-        photos, refine=refine, seeds=seeds, names=[path.stem for path in pictures], progress=True
-    )
+    stems = [path.stem for path in pictures]
+    names = stems if len(set(stems)) == len(stems) else [f"{i}-{stem}" for i, stem in enumerate(stems)]
+    inversion = sampler.invert(photos, refine=refine, seeds=seeds, names=names, progress=True)
     inversion.save(out)
     for name, psnr in zip(inversion.names, inversion.psnr.tolist(), strict=True):
         say(f"{name}: reconstructed with a PSNR of {psnr:.1f} dB")

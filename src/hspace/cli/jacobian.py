@@ -13,7 +13,7 @@ from PIL import Image
 from hspace.atomic import writing
 from hspace.attributes import load_regions
 from hspace.cli import options
-from hspace.cli.session import open_model, open_sampler, say
+from hspace.cli.session import open_model, open_sampler, sampler_for, say
 from hspace.diffusion import Inversion, Sampler
 from hspace.discovery import Jacobian
 from hspace.errors import HspaceError, HspaceWarning
@@ -74,12 +74,13 @@ def command(
         raise HspaceError("--saliency shows single images: leave out --pooled")
     if route is not None and route not in get_args(Route):
         raise HspaceError(f"--route must be one of {', '.join(get_args(Route))}, not {route!r}")
-    for path in filter(None, (out, figure, picture, saliency)):
-        options.check_writable(path)
+    options.check_writable(out)
+    for path in filter(None, (figure, picture, saliency)):
+        options.check_picture(path)
     denoiser = open_model(model, tap, device, dtype)
     latents = options.parse_seeds(seeds) if photo is None else Inversion.load(photo)
     if isinstance(latents, Inversion):
-        sampler = Sampler.on(denoiser, latents.setting)
+        sampler = sampler_for(latents, denoiser)
     else:
         sampler = open_sampler(denoiser, steps, eta, start, None)
     jacobian = Jacobian(
@@ -105,6 +106,8 @@ def command(
         except KeyboardInterrupt:
             if not jacobian.n_samples_seen_:
                 raise KeyboardInterrupt("interrupted before the first image was done; nothing was written") from None
+            for warning in caught:
+                say(f"warning: {warning.message}")
             kept = out.with_name(f"{out.stem}.interrupted{out.suffix}")
             jacobian.finish().directions_.save(kept)
             raise KeyboardInterrupt(
@@ -127,7 +130,9 @@ def command(
             _saliency(jacobian).save(partial)
         say(f"where directions change the picture in {saliency}")
     if picture is not None:
-        shown = directions[: 5 * components]
+        looked_at = jacobian.timesteps_
+        few = looked_at[:: -(-len(looked_at) // 5)]  # of the first image, at up to five timesteps
+        shown = directions[[i * components + j for i, t in enumerate(looked_at) if t in few for j in range(components)]]
         # The image itself, and for a sample one that the directions were not found in.
         rows = latents[:1] if isinstance(latents, Inversion) else [latents[0], max(latents) + 1]
         with writing(picture) as partial:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import torch
 import typer
+from PIL import Image
 
 from hspace import diffusion
 from hspace.atomic import writing
@@ -23,6 +24,7 @@ __all__ = [
     "Start",
     "Steps",
     "Tap",
+    "check_picture",
     "check_writable",
     "parse_dtype",
     "parse_eta",
@@ -146,3 +148,14 @@ def check_writable(path: Path) -> Path:
         probe.touch()
     path.with_name(f".{path.name}.probe").unlink()
     return path
+
+
+def check_picture(path: Path) -> Path:
+    """The same for a picture, whose format is told by its name.
+
+    Raises:
+        HspaceError: It can't be written, or there is no such format.
+    """
+    if path.suffix.lower() not in Image.registered_extensions():
+        raise HspaceError(f"can't write {path}: expected the name of a picture, such as {path.stem}.png")
+    return check_writable(path)

@@ -111,7 +111,9 @@ class Inversion:
         Raises:
             HspaceError: Another model, grid or eta.
         """
-        self.setting.check_same_space(setting)
+        if self.setting.weight_hash != setting.weight_hash:
+            mine, other = (f"{s.model_id} {s.weight_hash}" for s in (self.setting, setting))
+            raise HspaceError(f"pictures were inverted with the model {mine}; the run has {other}")
         if self.setting.schedule != setting.schedule:
             mine, other = (
                 f"{len(grid)} steps from t = {grid.timesteps[0]}, eta {grid.etas[0]:g}"
@@ -247,15 +249,14 @@ def _ddim(
         timestep, alpha, alpha_prev = schedule.timesteps[i], schedule.alphas[i], schedule.alphas_prev[i]
         a = math.sqrt(alpha_prev / alpha)
         b = math.sqrt(1 - alpha_prev) - a * math.sqrt(1 - alpha)
-        below, seen = x_t, {}
+        below = x_t
 
         def undone(x: Tensor) -> Tensor:
-            (eps, _), seen["h"] = model.observe(x, timestep)  # noqa: B023 (called within this round)
-            return (below - b * eps) / a  # noqa: B023
+            return (below - b * model.predict(x, timestep).eps) / a  # noqa: B023 (called within this round)
 
         x_t = _fixed_point(undone, below, refine)
         if record is not None:
-            record(timestep, seen["h"], where)
+            record(timestep, model.observe(x_t, timestep)[1], where)
         advance(len(x_t))
     return x_t.cpu()
 

@@ -57,10 +57,11 @@ def without(
     gram = basis @ basis.T
     if float(torch.linalg.eigvalsh(gram)[0]) < _COLLINEAR**2:
         raise HspaceError(f"{_most_alike(gram, names[1:])} are nearly collinear: leave one out")
-    kept = flat - torch.linalg.solve(gram, basis @ flat) @ basis
+    kept: Tensor = flat - torch.linalg.solve(gram, basis @ flat) @ basis
     if float(kept.norm()) < _NOTHING * float(flat.norm()):
         raise HspaceError(f"nothing is left of {names[0]!r} without {', '.join(names[1:])}: it is a mixture of them")
-    return kept.reshape(v.shape).to(v)
+    projected: Tensor = kept.reshape(v.shape).to(v)
+    return projected
 
 
 def _most_alike(gram: Tensor, names: Sequence[str]) -> str:

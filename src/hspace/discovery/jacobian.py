@@ -34,7 +34,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from hspace.diffusion import Injection, Inversion, Latents, Sampler, SeedLatents, Setting
+from hspace.diffusion import Chosen, Injection, Inversion, Latents, Sampler, SeedLatents, Setting
 from hspace.diffusion.latents import as_seeds
 from hspace.directions import Direction, Directions
 from hspace.discovery.calibration import standard_deviations
@@ -49,7 +49,7 @@ from hspace.version import __version__
 
 __all__ = ["Jacobian"]
 
-_NOISE = 0.1  # of a random vector in a warm start, so that nothing new at a timestep is orthogonal to it
+_NOISE = 0.3  # of a random vector in a warm start, so that nothing new at a timestep is orthogonal to it
 
 
 class Jacobian:
@@ -147,10 +147,16 @@ class Jacobian:
         """
         rows = sampler.as_latents(latents)
         self._check(sampler)
+        labels = _labels(rows)
+        if len(set(labels)) < len(labels):
+            raise HspaceError(f"samples need different names, found {', '.join(labels)}")
         self.timesteps_ = _on_grid(self.timesteps, sampler.timesteps)
         self.setting_: Setting = sampler.setting(self.injection)
-        self.route_ = self.route
-        self._sampler, self.samples_ = sampler, _labels(rows)
+        self.route_: Route | None = None
+        self._unit_seeds = as_seeds(self.unit_seeds)
+        if len(self._unit_seeds) < 2:
+            raise HspaceError("unit_seeds: a standard deviation needs at least 2 samples")
+        self._sampler, self.samples_ = sampler, labels
         self._seen: list[_Batch] = []
         self._pool: list[Tensor] = []
         own = copy.copy(sampler)
@@ -214,8 +220,9 @@ class Jacobian:
                 raise HspaceError(f"{name} must be at least {least}, not {value}")
         if self.route is not None and self.route not in get_args(Route):
             raise HspaceError(f"route must be one of {', '.join(get_args(Route))}, not {self.route!r}")
-        if len(as_seeds(self.unit_seeds)) < 2:
-            raise HspaceError("unit_seeds: a standard deviation needs at least 2 samples")
+        if self.max_products < max(self.n_components, self.outside_rank):
+            wanted = max(self.n_components, self.outside_rank)
+            raise HspaceError(f"max_products {self.max_products} are too few for {wanted} singular vectors")
         if not 0 < self.tol < 1:
             raise HspaceError(f"tol must be between 0 and 1, not {self.tol}")
         if self.n_components + self.outside_rank > dimensions:
@@ -228,10 +235,12 @@ class Jacobian:
         if self.mask is None:
             return None
         model, n = sampler.model, where.stop - where.start
-        named = isinstance(self.mask, str) and self.regions is not None
+        named = isinstance(self.mask, str) and "," not in self.mask and self.regions is not None
         images = sampler.run(rows[where]).float() if named else None
         size = (model.image_shape[-2], model.image_shape[-1])
         masks = as_masks(self.mask, size, scale=model.latent_scale, regions=self.regions, images=images)
+        if self.outside_rank and bool((masks == 1).all()):
+            raise HspaceError("the mask covers the whole picture: outside_rank has nothing outside to leave alone")
         expanded: Tensor = masks.expand(n, *size)
         return expanded
 
@@ -239,7 +248,7 @@ class Jacobian:
         with torch.no_grad():
             encoding = model.encode(x_t.to(model.state_dtype), timestep)
         if self.route_ is None:
-            jacobian = products(model, encoding, block)
+            jacobian = products(model, encoding, block, self.route)
             self.route_ = jacobian.route
         else:
             jacobian = Products(model, encoding, block, self.route_)
@@ -271,7 +280,7 @@ class Jacobian:
         return found if rest is None else found.after(rest)
 
     def _fold(self, batch: _Batch, x_0: Tensor) -> None:
-        batch.images = x_0.cpu()
+        batch.images, batch.previous, batch.previous_outside = x_0.cpu(), None, None
         if self.pooled:
             parts = [(found.values[..., None] * found.right).flatten(0, 1) for found in batch.found]
             before = self._pool or [part[:0] for part in parts]
@@ -279,6 +288,7 @@ class Jacobian:
                 _leading_rows(torch.cat(pair), 4 * self.n_components + 20) for pair in zip(before, parts, strict=True)
             ]
             batch.forget_vectors()
+        batch.found = [found.cpu() for found in batch.found]
         self._seen.append(batch)
 
     def _warn(self) -> None:
@@ -300,7 +310,7 @@ class Jacobian:
         units = vectors / values[..., None]
         largest = units.gather(3, units.abs().argmax(3, keepdim=True))
         units = (units * largest.sign()).float()
-        schedule, seeds = self._sampler.timesteps, as_seeds(self.unit_seeds)
+        schedule, seeds = self._sampler.timesteps, self._unit_seeds
         stds = standard_deviations(units.reshape(-1, 1, units.shape[3]), self._sampler, seeds)
         stds = stds.float().cpu().reshape(*units.shape[:3], len(schedule))
         items = []
@@ -335,7 +345,11 @@ class Jacobian:
             "version": __version__,
         }
         if self.pooled:
-            return f"t{timestep}-{k}", {**origin, "images": self.n_samples_seen_, "samples": self.samples_}
+            return f"t{timestep}-{k}", {
+                **origin,
+                "images": self.n_samples_seen_,
+                "samples": self.samples_[: self.n_samples_seen_],
+            }
         several = f"{self.samples_[i]}-" if self.n_samples_seen_ > 1 else ""
         return f"{several}t{timestep}-{k}", {**origin, "sample": self.samples_[i]}
 
@@ -374,7 +388,7 @@ def _labels(rows: Latents) -> list[str]:
     """How samples are called: by seed, by the name of the picture, or by number."""
     if isinstance(rows, SeedLatents):
         return [f"s{seed}" for seed in rows.seeds]
-    return list(rows.names) if isinstance(rows, Inversion) else [f"i{i}" for i in range(len(rows))]
+    return list(rows.names) if isinstance(rows, Inversion | Chosen) else [f"i{i}" for i in range(len(rows))]
 
 
 def _start(previous: Tensor | None, random: Float[Tensor, "n b d"]) -> Float[Tensor, "n b d"]:

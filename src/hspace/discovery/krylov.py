@@ -49,6 +49,10 @@ class Triplets:
     converged: Bool[Tensor, " n"]
     products: Int[Tensor, " n"]
 
+    def cpu(self) -> Triplets:
+        """On the CPU."""
+        return Triplets(*(getattr(self, entry.name).cpu() for entry in fields(self)))
+
     def after(self, first: Triplets) -> Triplets:
         """These, which others had to be found for: with the products of both, converged if both are."""
         return replace(self, products=first.products + self.products, converged=first.converged & self.converged)
@@ -85,10 +89,9 @@ def leading_triplets(
         True
     """
     n, block, d = start.shape
-    generator = torch.Generator().manual_seed(seed)
     basis, back_of_basis, images = start.new_empty(n, 0, d), start.new_empty(n, 0, d), None
     found: list[Triplets | None] = [None] * n
-    fresh = _orthonormal(start, basis, generator)
+    fresh = _orthonormal(start[:, :d], basis, seed)
     while True:
         moved, back = normal(fresh)
         basis, back_of_basis = torch.cat([basis, fresh], 1), torch.cat([back_of_basis, back], 1)
@@ -104,7 +107,7 @@ def leading_triplets(
                     found[i] = _triplets(basis[i], images[i], squares[i], q[i], residuals[i], bool(done[i]), k)
         if last or all(triplets is not None for triplets in found):
             break
-        fresh = _orthonormal(back[:, : d - used], basis, generator)
+        fresh = _orthonormal(back[:, : d - used], basis, seed)
     return _stacked([triplets for triplets in found if triplets is not None])
 
 
@@ -141,7 +144,7 @@ def _stacked(parts: list[Triplets]) -> Triplets:
     return Triplets(*(torch.cat(column) for column in columns))
 
 
-def _orthonormal(block: Tensor, basis: Tensor, generator: torch.Generator) -> Tensor:
+def _orthonormal(block: Tensor, basis: Tensor, seed: int) -> Tensor:
     """The rows of a block made orthonormal to the basis and to each other, one after the other.
 
     A row with nothing new in it (the Krylov space has ended) is replaced by a random one.
@@ -153,7 +156,8 @@ def _orthonormal(block: Tensor, basis: Tensor, generator: torch.Generator) -> Te
         norm = fresh.norm(dim=1, keepdim=True)
         ended = norm <= 100 * torch.finfo(row.dtype).eps * scale
         if bool(ended.any()):
-            random = torch.randn(row.shape, generator=generator, dtype=torch.float64).to(row)
+            fixed = torch.Generator().manual_seed(seed + rows.shape[1])  # the same whatever the neighbours
+            random = torch.randn(row.shape[1:], generator=fixed, dtype=torch.float64).to(row).expand_as(row)
             fresh = torch.where(ended, _apart(random, rows), fresh)
             norm = fresh.norm(dim=1, keepdim=True)
         rows = torch.cat([rows, (fresh / norm)[:, None]], 1)

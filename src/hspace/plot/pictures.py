@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from hspace.diffusion import Inversion, Latents, Sampler, SeedLatents
+from hspace.diffusion import Chosen, Inversion, Latents, Sampler, SeedLatents
 from hspace.directions import Direction, Directions, Edit
 from hspace.errors import HspaceError
 from hspace.progress import Progress
@@ -103,7 +103,7 @@ def strip(
 def _names(rows: Latents) -> list[str]:
     if isinstance(rows, SeedLatents):
         return [f"seed {seed}" for seed in rows.seeds]
-    return list(rows.names) if isinstance(rows, Inversion) else [str(i) for i in range(len(rows))]
+    return list(rows.names) if isinstance(rows, Inversion | Chosen) else [str(i) for i in range(len(rows))]
 
 
 def tiles_of(images: Float[Tensor, "n c y x"]) -> UInt8[NDArray[np.uint8], "n ty tx 3"]:
