@@ -158,7 +158,9 @@ def test_tiny_values_stand_at_the_edge(sampler: hspace.Sampler, tiny: float) -> 
 @pytest.mark.parametrize("value", [0.0, 0.3])
 def test_a_single_point_is_drawn(sampler: hspace.Sampler, value: float, tmp_path: Path) -> None:
     figure = singular_values(Directions(found(sampler, {(500, 0): value})))
-    figure.axes[0].get_legend().remove()
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    legend.remove()
     figure.savefig(tmp_path / "values.png")
     with Image.open(tmp_path / "values.png") as image:
         pixels = np.asarray(image.convert("RGB")).astype(int)

@@ -146,6 +146,8 @@ def _fan(axes: Axes, points: list[_Point], edge: float, colour: str, *, width: f
         axes.plot([point.timestep for point in curve], values, color=colour, linewidth=width)
     for below, converged in product((False, True), repeat=2):
         marked = [point for point in points if (point.value < edge, point.converged) == (below, converged)]
+        if not marked:  # an empty line that is not clipped would take room
+            continue
         axes.plot(
             [point.timestep for point in marked],
             [max(point.value, edge) for point in marked],
