@@ -56,7 +56,7 @@ def test_regions_come_from_modules_and_files(own_file: Path) -> None:
     ("name", "message"),
     [
         ("faces", "unknown regions 'faces'; bundled regions: portraits; your own: module:function or file.py:function"),
-        ("..regions:whole", "unknown regions '..regions:whole'"),
+        ("..regions:whole", "'..regions:whole' is not of the form module:function"),
         ("{own}:nothing", "own_regions.py has no function 'nothing'"),
         ("{own}:number", "own_regions.py has no function 'number'"),
         ("{folder}/missing.py:whole", "can't import .*missing.py"),

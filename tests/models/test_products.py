@@ -154,12 +154,7 @@ def test_the_next_route_is_taken_where_one_fails(function: type[torch.autograd.F
     torch.testing.assert_close(found.forward(v).flatten(), expected.flatten(), rtol=0, atol=1e-6)
 
 
-class WrongSign(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):  # type: ignore[no-untyped-def]
-        ctx.save_for_backward(x)
-        return x.sin()
-
+class WrongSign(OnceDifferentiable):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad):  # type: ignore[no-untyped-def]

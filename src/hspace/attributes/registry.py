@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import re
-import sys
 from pathlib import Path
-from types import ModuleType
 
 from hspace.attributes.portraits import PortraitScorer
 from hspace.errors import HspaceError
 from hspace.masks import Regions
+from hspace.usercode import import_function, names_function
 
 __all__ = ["REGIONS", "SCORERS", "load_regions", "load_scorer"]
 
@@ -20,8 +16,6 @@ SCORERS: dict[str, Path] = {"portraits": Path(__file__).with_name("weights") / "
 
 REGIONS: dict[str, str] = {"portraits": "hspace.attributes.regions:portrait_regions"}
 """Function of each bundled set of regions."""
-
-_FUNCTION = re.compile(r"(?P<module>.+):(?P<function>[A-Za-z_]\w*)")  # as for models
 
 
 def load_scorer(name: str = "portraits") -> PortraitScorer:
@@ -59,29 +53,11 @@ def load_regions(name: str = "portraits") -> Regions:
         >>> load_regions("portraits").__name__
         'portrait_regions'
     """
-    match = _FUNCTION.fullmatch(REGIONS.get(name, name))
-    is_file = match is not None and match["module"].endswith(".py")
-    if match is None or (match["module"].startswith(".") and not is_file):
+    source = REGIONS.get(name, name)
+    if not names_function(source):
         known = ", ".join(REGIONS)
         raise HspaceError(
             f"unknown regions {name!r}; bundled regions: {known}; your own: module:function or file.py:function"
         )
-    module_name, function = match["module"], match["function"]
-    try:
-        module = _import_file(Path(module_name)) if is_file else importlib.import_module(module_name)
-    except (ImportError, FileNotFoundError) as error:
-        raise HspaceError(f"{name}: can't import {module_name} ({error})") from error
-    found = getattr(module, function, None)
-    if not isinstance(found, Regions):
-        raise HspaceError(f"{name}: {module_name} has no function {function!r}")
+    found: Regions = import_function(source)
     return found
-
-
-def _import_file(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"_hspace_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look themselves up there
-    spec.loader.exec_module(module)
-    return module

@@ -13,7 +13,7 @@ from hspace.errors import HspaceError
 from hspace.models import checkpoint
 from hspace.models.bundled import BUNDLED, bundled_folder
 from hspace.models.denoiser import Denoiser
-from hspace.models.factory import call_factory, is_factory
+from hspace.usercode import import_function, names_function
 
 __all__ = ["default_device", "load"]
 
@@ -55,8 +55,8 @@ def load(
     if isinstance(source, Denoiser):
         return (source if tap is None else source.tapped(tap)).to(device, dtype)
     if isinstance(source, (str, PathLike)):
-        if is_factory(str(source)):
-            return load(call_factory(str(source)), device or default_device(), dtype, tap)
+        if names_function(str(source)):
+            return load(import_function(str(source))(), device or default_device(), dtype, tap)
         model = checkpoint.denoiser_of_folder(*_locate(str(source)), tap=tap or "mid_block")
         return model.to(device or default_device(), dtype)
     unet, scheduler = _pair(source)

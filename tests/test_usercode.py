@@ -7,7 +7,7 @@ from tests import tiny
 
 import hspace
 from hspace.errors import HspaceError
-from hspace.models.factory import call_factory, is_factory
+from hspace.usercode import import_function, names_function
 
 OWN = """
 from __future__ import annotations
@@ -55,7 +55,7 @@ def own_file(tmp_path: Path) -> Path:
     ],
 )
 def test_what_names_a_function(source: str, expected: bool) -> None:
-    assert is_factory(source) is expected
+    assert names_function(source) is expected
 
 
 def test_functions_of_files_and_modules_make_models(own_file: Path) -> None:
@@ -83,7 +83,7 @@ def test_they_may_return_any_source_and_take_the_options_of_load(own_file: Path)
 )
 def test_what_is_not_there_is_one_clear_line(own_file: Path, source: str, message: str) -> None:
     with pytest.raises(HspaceError, match=message) as caught:
-        call_factory(source.format(own=own_file, folder=own_file.parent))
+        import_function(source.format(own=own_file, folder=own_file.parent))()
     assert "\n" not in str(caught.value)
 
 

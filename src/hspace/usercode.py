@@ -1,4 +1,4 @@
-"""`module:function` and `file.py:function`: a model made by the user's own code."""
+"""`module:function` and `file.py:function`: a function of the user's own code."""
 
 from __future__ import annotations
 
@@ -7,33 +7,34 @@ import importlib.util
 import re
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from hspace.errors import HspaceError
 
-__all__ = ["call_factory", "is_factory"]
+__all__ = ["import_function", "names_function"]
 
-_FACTORY = re.compile(r"(?P<module>.+):(?P<function>[A-Za-z_]\w*)")
+_FUNCTION = re.compile(r"(?P<module>.+):(?P<function>[A-Za-z_]\w*)")
 
 
-def is_factory(source: str) -> bool:
+def names_function(source: str) -> bool:
     """Whether a source names a function.
 
     Example:
-        >>> from hspace.models.factory import is_factory
-        >>> is_factory("my_models.py:faces"), is_factory("faces64")
+        >>> from hspace.usercode import names_function
+        >>> names_function("my_models.py:faces"), names_function("faces64")
         (True, False)
     """
-    return _FACTORY.fullmatch(source) is not None
+    return _FUNCTION.fullmatch(source) is not None
 
 
-def call_factory(source: str) -> Any:
-    """Import the module or file, call the function, return what it returns.
+def import_function(source: str) -> Any:
+    """Import the module or file and return the function, which is not called.
 
     Raises:
-        HspaceError: No such module, file or function. What the user's code raises itself comes through.
+        HspaceError: No such module, file or function. What the user's module raises itself comes through.
     """
-    match = _FACTORY.fullmatch(source)
+    match = _FUNCTION.fullmatch(source)
     is_file = match is not None and match["module"].endswith(".py")
     if match is None or (match["module"].startswith(".") and not is_file):
         raise HspaceError(f"{source!r} is not of the form module:function or file.py:function")
@@ -42,13 +43,13 @@ def call_factory(source: str) -> Any:
         module = _import_file(Path(name)) if is_file else importlib.import_module(name)
     except (ImportError, FileNotFoundError) as error:
         raise HspaceError(f"{source}: can't import {name} ({error})") from error
-    factory = getattr(module, function, None)
-    if not callable(factory):
+    found = getattr(module, function, None)
+    if not callable(found):
         raise HspaceError(f"{source}: {name} has no function {function!r}")
-    return factory()
+    return found
 
 
-def _import_file(path: Path) -> Any:
+def _import_file(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"_hspace_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is no Python file")
