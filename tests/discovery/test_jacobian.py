@@ -223,7 +223,7 @@ def test_a_pooled_fit_is_the_svd_of_the_stack(
     assert fitted.n_samples_seen_ == 5
     assert fitted.singular_values_.shape == (5, STEPS, k)
     for batch in fitted._seen:  # streamed, not held
-        assert batch.previous is None
+        assert batch.known.inside is None
         assert batch.found[0].right.numel() == batch.found[0].images.numel() == batch.images.numel() == 0
 
 

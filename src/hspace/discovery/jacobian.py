@@ -38,7 +38,8 @@ from hspace.diffusion import Chosen, Injection, Inversion, Latents, Sampler, See
 from hspace.diffusion.latents import as_seeds
 from hspace.directions import Direction, Directions
 from hspace.discovery.calibration import standard_deviations
-from hspace.discovery.krylov import Triplets, leading_triplets
+from hspace.discovery.decomposition import Known, decompose
+from hspace.discovery.krylov import Triplets
 from hspace.discovery.sketch import principal
 from hspace.errors import HspaceError, HspaceWarning
 from hspace.masks import Mask, Regions, as_masks
@@ -48,8 +49,6 @@ from hspace.progress import Progress
 from hspace.version import __version__
 
 __all__ = ["Jacobian"]
-
-_NOISE = 0.3  # of a random vector in a warm start, so that nothing new at a timestep is orthogonal to it
 
 
 class Jacobian:
@@ -252,35 +251,24 @@ class Jacobian:
             self.route_ = jacobian.route
         else:
             jacobian = Products(model, encoding, block, self.route_)
-        n, d = len(x_t), encoding.h[0].numel()
-        # One random vector for all images of a timestep: what is found does not depend on the batch.
-        random = torch.randn(block, d, generator=torch.Generator().manual_seed(timestep), dtype=torch.float64)
-        random = (random / random.norm(dim=1, keepdim=True)).to(encoding.h.device, model.dtype).expand(n, block, d)
-
-        def leading(k: int, weight: Tensor | None, kept: Tensor | None, previous: Tensor | None) -> Triplets:
-            def normal(v: Tensor) -> tuple[Tensor, Tensor]:
-                moved = jacobian.forward(_outside_of(kept, v))
-                return moved, _outside_of(kept, jacobian.transposed(moved if weight is None else moved * weight))
-
-            start = _outside_of(kept, _start(previous, random))
-            return leading_triplets(normal, start, k, tol=self.tol, max_products=self.max_products, seed=timestep)
-
-        if batch.masks is None:
-            found = leading(self.n_components, None, None, batch.previous)
-            batch.previous = found.right
-            return found
-        mask = batch.masks.to(random)[:, None].expand(n, *model.image_shape).reshape(n, 1, -1)
-        rest = None
-        if self.outside_rank:
-            rest = leading(self.outside_rank, (1 - mask).square(), None, batch.previous_outside)
-            batch.previous_outside = rest.right
-        kept = None if rest is None else rest.right
-        found = leading(self.n_components, mask.square(), kept, batch.previous)
-        batch.previous = found.right
-        return found if rest is None else found.after(rest)
+        mask = None
+        if batch.masks is not None:
+            mask = batch.masks.to(encoding.h.device, model.dtype)[:, None].expand(-1, *model.image_shape).flatten(1)
+        found, batch.known = decompose(
+            jacobian,
+            encoding.h,
+            self.n_components,
+            mask=mask,
+            outside_rank=self.outside_rank,
+            known=batch.known,
+            tol=self.tol,
+            max_products=self.max_products,
+            seed=timestep,
+        )
+        return found
 
     def _fold(self, batch: _Batch, x_0: Tensor) -> None:
-        batch.images, batch.previous, batch.previous_outside = x_0.cpu(), None, None
+        batch.images, batch.known = x_0.cpu(), Known()
         if self.pooled:
             parts = [(found.values[..., None] * found.right).flatten(0, 1) for found in batch.found]
             before = self._pool or [part[:0] for part in parts]
@@ -361,8 +349,7 @@ class _Batch:
     masks: Tensor | None = None  # (n, h, w)
     found: list[Triplets] = field(default_factory=list)  # one for each timestep
     images: Tensor = field(default_factory=lambda: torch.empty(0))
-    previous: Tensor | None = None  # right singular vectors of the timestep before
-    previous_outside: Tensor | None = None
+    known: Known = field(default_factory=Known)  # of the timestep before
 
     def forget_vectors(self) -> None:
         """Leave the numbers."""
@@ -389,23 +376,6 @@ def _labels(rows: Latents) -> list[str]:
     if isinstance(rows, SeedLatents):
         return [f"s{seed}" for seed in rows.seeds]
     return list(rows.names) if isinstance(rows, Inversion | Chosen) else [f"i{i}" for i in range(len(rows))]
-
-
-def _start(previous: Tensor | None, random: Float[Tensor, "n b d"]) -> Float[Tensor, "n b d"]:
-    """A first block: random, or the vectors of the timestep before summed into it, with a little noise.
-
-    Later vectors weigh more: they converge last.
-    """
-    if previous is None:
-        return random
-    block, k = random.shape[1], previous.shape[1]
-    weighted = previous * torch.arange(1, k + 1).to(previous)[:, None]
-    return torch.stack([weighted[:, i % k :: block].sum(1) for i in range(block)], 1) + _NOISE * random
-
-
-def _outside_of(kept: Tensor | None, v: Float[Tensor, "n b d"]) -> Float[Tensor, "n b d"]:
-    """(I - Vbar Vbar^T) v."""
-    return v if kept is None else v - (v @ kept.mT) @ kept
 
 
 def _leading_rows(rows: Float[Tensor, "r d"], rank: int) -> Float[Tensor, "q d"]:
