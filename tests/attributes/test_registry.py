@@ -1,11 +1,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from hspace.attributes import load_regions, load_scorer, portrait_regions
+from hspace.attributes import (
+    ImageClassifier,
+    PortraitScorer,
+    ZeroShot,
+    load_regions,
+    load_scorer,
+    portrait_regions,
+)
 from hspace.attributes.registry import REGIONS, SCORERS
 from hspace.errors import HspaceError
 
@@ -20,6 +28,9 @@ class Options:  # a dataclass looks its own module up
 def whole(images):
     return {Options().name: torch.ones(len(images), *images.shape[2:])}
 
+def brightness(images):
+    return {"brightness": images.mean((1, 2, 3))}
+
 number = 3
 """
 
@@ -31,9 +42,48 @@ def own_file(tmp_path: Path) -> Path:
     return path
 
 
-def test_unknown_scorers_are_named_with_the_known_ones() -> None:
-    with pytest.raises(HspaceError, match="unknown scorer 'faces'; bundled scorers: portraits"):
-        load_scorer("faces")
+PROMPTS = {"smile": ("a smiling face", "a serious face")}
+
+
+def test_scorers_by_name(own_file: Path, classifier_folder: Path, clip_folder: Path) -> None:
+    assert isinstance(load_scorer(), PortraitScorer)
+    assert next(load_scorer("portraits", device="meta").parameters()).device.type == "meta"
+    assert load_scorer("hspace.attributes:portrait_regions") is portrait_regions
+    assert load_scorer(f"{own_file}:brightness")(torch.ones(2, 3, 4, 4))["brightness"].tolist() == [1, 1]
+    classifier = load_scorer(classifier_folder, device="cpu")
+    assert isinstance(classifier, ImageClassifier)
+    assert list(classifier(torch.zeros(1, 3, 8, 8))) == ["calm", "smile", "frown"]
+    clip = load_scorer(str(clip_folder), prompts=PROMPTS, device="cpu")
+    assert isinstance(clip, ZeroShot)
+    assert list(clip(torch.zeros(1, 3, 8, 8))) == ["smile"]
+
+
+@pytest.mark.parametrize(
+    ("name", "prompts", "message"),
+    [
+        (
+            "faces",
+            None,
+            r"unknown scorer 'faces' \(no folder of that name\); bundled scorers: portraits; your own: mod",
+        ),
+        ("faces", PROMPTS, r"unknown scorer 'faces' .* a folder or a hub id owner/name"),
+        ("{own}", None, r"unknown scorer '.*own_regions.py' \(is a file\); .* scores by seed: see read_scores"),
+        ("nobody/nothing", None, "can't get model 'nobody/nothing' from the hub"),
+        ("{folder}", None, "no transformers model: expected config.json"),
+        ("{clip}", None, "is a CLIP model, which needs prompts"),
+        ("{classifier}", PROMPTS, "is a classifier .* takes no prompts"),
+        ("portraits", PROMPTS, "prompts are for CLIP models; the scorer 'portraits' takes none"),
+        ("{own}:brightness", PROMPTS, "prompts are for CLIP models; the scorer '.*own_regions.py:brightness' takes"),
+        ("{own}:nothing", None, "own_regions.py has no function 'nothing'"),
+    ],
+)
+def test_scorers_that_are_not_there_are_one_clear_line(
+    own_file: Path, classifier_folder: Path, clip_folder: Path, name: str, prompts: Any, message: str
+) -> None:
+    source = name.format(own=own_file, folder=own_file.parent, clip=clip_folder, classifier=classifier_folder)
+    with pytest.raises(HspaceError, match=message) as caught:
+        load_scorer(source, prompts=prompts)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", SCORERS)
