@@ -126,6 +126,9 @@ class Shift:
     def bind(self, setting: Setting, device: torch.device) -> ShiftAt:
         return self.shifts.get
 
+    def bind_start(self, setting: Setting, device: torch.device) -> None:
+        return None
+
 
 @dataclass
 class FixedLatents:

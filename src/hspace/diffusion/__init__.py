@@ -1,13 +1,14 @@
 """The reverse process: schedules, latents from seeds, and the sampler that records and edits h."""
 
-from hspace.diffusion.intervention import Intervention, Recorder, ShiftAt
+from hspace.diffusion.intervention import Blend, Intervention, Recorder, ShiftAt
 from hspace.diffusion.inversion import Chosen, Inversion
 from hspace.diffusion.latents import Latents, SeedLatents
 from hspace.diffusion.sampler import Sampler
 from hspace.diffusion.schedule import Injection, Schedule, make_schedule
-from hspace.diffusion.setting import Setting
+from hspace.diffusion.setting import Setting, Space
 
 __all__ = [
+    "Blend",
     "Chosen",
     "Injection",
     "Intervention",
@@ -19,5 +20,6 @@ __all__ = [
     "SeedLatents",
     "Setting",
     "ShiftAt",
+    "Space",
     "make_schedule",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -11,10 +12,24 @@ from torch import Tensor
 from hspace.diffusion.schedule import Injection
 from hspace.diffusion.setting import Setting
 
-__all__ = ["Intervention", "Recorder", "ShiftAt"]
+__all__ = ["Blend", "Intervention", "Recorder", "ShiftAt"]
 
-ShiftAt = Callable[[int], "Tensor | None"]
-"""timestep -> shift of h, shape h_shape; None where nothing changes."""
+
+@dataclass(frozen=True, eq=False)
+class Blend:
+    """h becomes keep * h + shift: with keep 0 h is replaced, exactly.
+
+    Attributes:
+        keep: Broadcastable to h_shape.
+        shift: (*h_shape).
+    """
+
+    keep: Tensor
+    shift: Tensor
+
+
+ShiftAt = Callable[[int], "Tensor | Blend | None"]
+"""timestep -> shift of h, shape h_shape, or a blend; None where nothing changes."""
 
 Recorder = Callable[[int, Tensor, slice], None]
 """Called at every step of every batch with the timestep, a tensor of b rows on the model's device, and the rows of the
@@ -35,4 +50,11 @@ class Intervention(Protocol):
 
         Raises:
             HspaceError: It does not fit the model or the grid.
+        """
+
+    def bind_start(self, setting: Setting, device: torch.device) -> Tensor | None:
+        """Shift of x_T, of its shape; None if the trajectory starts where it did.
+
+        Raises:
+            HspaceError: It does not fit the model.
         """

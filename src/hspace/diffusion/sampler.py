@@ -10,17 +10,18 @@ An edited run meets the x_T and the z_t of the original: they are functions of t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hspace.diffusion.intervention import Intervention, Recorder, ShiftAt
+from hspace.diffusion.intervention import Blend, Intervention, Recorder, ShiftAt
 from hspace.diffusion.inversion import Chosen, Inversion, check_pictures, inverted, joined
 from hspace.diffusion.latents import Latents, SeedLatents, as_seeds
 from hspace.diffusion.schedule import Injection, Schedule, make_schedule
-from hspace.diffusion.setting import Setting
+from hspace.diffusion.setting import Setting, Space
 from hspace.errors import HspaceError
 from hspace.models.denoiser import Denoiser, Spacing
 from hspace.progress import Advance, Progress, reporting
@@ -29,6 +30,13 @@ __all__ = ["Edits", "Sampler"]
 
 Edits = Intervention | Sequence["Intervention | None"] | None
 """One edit for all rows, or one for each row (None: the row stays as it is)."""
+
+
+class _Bound(NamedTuple):
+    """An edit made ready for one run."""
+
+    shift_at: ShiftAt | None = None
+    start: Tensor | None = None
 
 
 class Sampler:
@@ -95,7 +103,7 @@ class Sampler:
         """
         schedule = setting.schedule
         sampler = cls(model, steps=1, batch_size=batch_size)
-        setting.check_same_space(sampler.setting())
+        setting.check_same_space(sampler.setting(space=setting.space))
         if any(model.alphas_cumprod[t] != alpha for t, alpha in zip(schedule.timesteps, schedule.alphas, strict=True)):
             raise HspaceError(f"the grid was laid over another noise schedule than that of {model.model_id}")
         sampler.schedule = schedule if eta is None else schedule.with_eta(eta)
@@ -106,10 +114,11 @@ class Sampler:
         """(S,) descending."""
         return self.schedule.timesteps
 
-    def setting(self, injection: Injection = "symmetric") -> Setting:
+    def setting(self, injection: Injection = "symmetric", space: Space = "h") -> Setting:
         """What a direction found with this sampler remembers of it."""
         model = self.model
-        return Setting(model.model_id, model.weight_hash, model.tap.name, model.h_shape, self.schedule, injection)
+        found = Setting(model.model_id, model.weight_hash, model.tap.name, model.h_shape, self.schedule, injection)
+        return found if space == "h" else found.in_noise(model.image_shape)
 
     def latents(self, seeds: Iterable[int]) -> SeedLatents:
         """x_T and z_t of seeds."""
@@ -158,13 +167,13 @@ class Sampler:
         rows = self.as_latents(latents)
         if isinstance(rows, Inversion | Chosen):
             rows.check(self.setting())
-        injection, shifts = self._bind(edit, len(rows))
+        injection, bound = self._bind(edit, len(rows))
         with reporting(progress, len(rows) * len(self.schedule)) as advance:
             first = 0
             while first < len(rows):
                 where = slice(first, min(first + self.batch_size, len(rows)))
                 try:
-                    x_0 = self._batch(rows[where], where, _of_rows(shifts, where), injection, record, visit, advance)
+                    x_0 = self._batch(rows[where], where, bound[where], injection, record, visit, advance)
                 except torch.cuda.OutOfMemoryError:
                     if not self._may_shrink or self.batch_size == 1:
                         raise
@@ -179,25 +188,28 @@ class Sampler:
         self,
         latents: Latents,
         where: slice,
-        shift_at: ShiftAt,
+        bound: Sequence[_Bound],
         injection: Injection,
         record: Recorder | None,
         visit: Recorder | None,
         advance: Advance,
     ) -> Tensor:
         model, schedule = self.model, self.schedule
+        change_at = _of_rows([edit.shift_at for edit in bound])
         x_t = latents.x_T().to(model.device, model.state_dtype)
+        if any(edit.start is not None for edit in bound):
+            x_t = torch.stack([x if e.start is None else x + e.start.to(x) for x, e in zip(x_t, bound, strict=True)])
         for i, (timestep, sigma) in enumerate(zip(schedule.timesteps, schedule.sigmas, strict=True)):
             if visit is not None:
                 visit(timestep, x_t, where)
-            shift = shift_at(timestep)
-            if shift is None or injection == "symmetric":
-                (eps, x_0), h = model.observe(x_t, timestep, shift=shift)
+            change = change_at(timestep)
+            if change is None or injection == "symmetric":
+                (eps, x_0), h = model.observe(x_t, timestep, change=change)
             else:
                 encoding = model.encode(x_t, timestep)
                 h = encoding.h
                 eps = model.decode(encoding).eps  # apart: in one batch of both a shift of 0 would change last bits
-                x_0 = model.decode(encoding, h + shift.to(h)).x_0
+                x_0 = model.decode(encoding, change(h)).x_0
             if record is not None:
                 record(timestep, h, where)
             x_t = schedule.step(i, x_0, eps)
@@ -215,6 +227,7 @@ class Sampler:
         seeds: Iterable[int] | None = None,
         names: Sequence[str] | None = None,
         record: Recorder | None = None,
+        reconstruct: bool = True,
         progress: Progress = False,
     ) -> Inversion:
         """Find the latents whose sample is a given picture, on this sampler's grid.
@@ -228,6 +241,7 @@ class Sampler:
             seeds: Of the noise that edit-friendly inversion draws, one for each picture; default 0, 1, ...
             names: What pictures are called; default: their numbers.
             record: Receives h at every step, from the lowest timestep to the highest with eta 0.
+            reconstruct: Whether to sample once in the end, for the PSNR; otherwise that is NaN.
             progress: True for a bar, or a function of (done, total) image-steps.
 
         Returns:
@@ -259,14 +273,14 @@ class Sampler:
         start, noises, rest = (joined(column) for column in zip(*parts, strict=True))
         unknown = torch.full((n,), torch.nan)
         found = Inversion(start, noises, rest, images.detach().float().cpu(), self.setting(), labels, unknown)
-        return found.measured(self.run(found))
+        return found.measured(self.run(found)) if reconstruct else found
 
     def as_latents(self, latents: Latents | Iterable[int]) -> Latents:
         """Latents as they are, seeds as the latents they stand for."""
         return latents if isinstance(latents, Latents) else self.latents(latents)
 
-    def _bind(self, edit: Edits, n: int) -> tuple[Injection, list[ShiftAt | None]]:
-        """How shifts go in, and the shifts of every row; each distinct edit is bound once."""
+    def _bind(self, edit: Edits, n: int) -> tuple[Injection, list[_Bound]]:
+        """How shifts go in, and what every row's edit does; each distinct edit is bound once."""
         edits = list(edit) if isinstance(edit, Sequence) else [edit] * n
         if len(edits) != n:
             raise HspaceError(f"{len(edits)} edits for {n} samples: give one edit, or one for each")
@@ -275,25 +289,38 @@ class Sampler:
         if len(modes) > 1:
             raise HspaceError("symmetric and asymmetric edits can't share a run")
         injection: Injection = modes.pop() if modes else "symmetric"
-        setting = self.setting(injection)
-        bound = {key: e.bind(setting, self.model.device) for key, e in distinct.items()}
-        return injection, [bound.get(id(e)) for e in edits]
+        setting, device = self.setting(injection), self.model.device
+        bound = {key: _Bound(e.bind(setting, device), e.bind_start(setting, device)) for key, e in distinct.items()}
+        return injection, [bound.get(id(e), _Bound()) for e in edits]
 
 
-def _of_rows(shifts: Sequence[ShiftAt | None], where: slice) -> ShiftAt:
-    """The shifts of a batch: (b, *h_shape), or (1, *h_shape) where all rows share one; None where nothing changes."""
-    rows = shifts[where]
+def _of_rows(rows: Sequence[ShiftAt | None]) -> Callable[[int], Callable[[Tensor], Tensor] | None]:
+    """timestep -> what becomes of the h (b, *h_shape) of a batch; None where nothing changes."""
     distinct = list(dict.fromkeys(rows))
 
-    def shift_at(timestep: int) -> Tensor | None:
-        drawn = {shift: shift(timestep) if shift else None for shift in distinct}
-        some = next((h for h in drawn.values() if h is not None), None)
-        if some is None:
-            return None
-        filled = {shift: torch.zeros_like(some) if h is None else h for shift, h in drawn.items()}
-        return torch.stack([filled[shift] for shift in (rows if len(distinct) > 1 else distinct)])
+    def stacked(by_row: dict[ShiftAt | None, Tensor]) -> Tensor:
+        """(b, *h_shape), or (1, *h_shape) where all rows share one."""
+        return torch.stack([by_row[row] for row in (rows if len(distinct) > 1 else distinct)])
 
-    return shift_at
+    def change_at(timestep: int) -> Callable[[Tensor], Tensor] | None:
+        drawn = {row: row(timestep) if row else None for row in distinct}
+        found = [change for change in drawn.values() if change is not None]
+        if not found:
+            return None
+        some = found[0].shift if isinstance(found[0], Blend) else found[0]
+        shifts, keeps = {}, {}
+        for row, change in drawn.items():
+            shifts[row] = change.shift if isinstance(change, Blend) else torch.zeros_like(some)
+            if isinstance(change, Tensor):
+                shifts[row] = change
+            keeps[row] = change.keep.expand_as(some) if isinstance(change, Blend) else torch.ones_like(some)
+        shift = stacked(shifts)
+        if not any(isinstance(change, Blend) for change in found):
+            return lambda h: h + shift.to(h)
+        keep = stacked(keeps)
+        return lambda h: keep.to(h) * h + shift.to(h)
+
+    return change_at
 
 
 def _automatic_batch_size(image_shape: tuple[int, ...], ceiling: int) -> int:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from hspace.diffusion.schedule import Injection, Schedule
 from hspace.errors import HspaceError
 
-__all__ = ["Setting"]
+__all__ = ["Setting", "Space"]
+
+Space = Literal["h", "noise"]
+"""Where a direction lives: in h at every timestep, or in x_T, where the trajectory starts."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +26,11 @@ class Setting:
     Attributes:
         model_id: Name of the model.
         weight_hash: Of its weights.
-        tap: Name of the tap.
-        h_shape: Shape of one sample's h.
+        tap: Name of the tap; "x_T" in the space of noise.
+        h_shape: Shape of one sample's h; in the space of noise that of x_T.
         schedule: Sampling grid with eta.
-        injection: Symmetric or asymmetric.
+        injection: Symmetric or asymmetric; it means nothing in the space of noise.
+        space: h, or x_T.
     """
 
     model_id: str
@@ -35,6 +39,16 @@ class Setting:
     h_shape: tuple[int, ...]
     schedule: Schedule
     injection: Injection = "symmetric"
+    space: Space = "h"
+
+    @property
+    def timesteps(self) -> tuple[int, ...]:
+        """Those at which a direction has a vector, descending: all of the grid, or in the space of noise the first."""
+        return self.schedule.timesteps if self.space == "h" else self.schedule.timesteps[:1]
+
+    def in_noise(self, image_shape: tuple[int, ...]) -> Setting:
+        """The same circumstances for directions of x_T, which has the shape of a picture."""
+        return replace(self, tap="x_T", h_shape=tuple(image_shape), space="noise")
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON types."""
@@ -63,6 +77,9 @@ class Setting:
         """
         if self.weight_hash == other.weight_hash:  # one model may have two names
             other = replace(other, model_id=self.model_id)
+        if self.space != other.space:
+            names = {"h": "h", "noise": "x_T"}
+            raise HspaceError(f"a direction of {names[self.space]} can't be used as one of {names[other.space]}")
         for what, mine, theirs in (
             ("shape of h", self.h_shape, other.h_shape),
             ("weights", f"{self.model_id} {self.weight_hash}", f"{other.model_id} {other.weight_hash}"),
@@ -89,6 +106,7 @@ def _is_setting(data: Any) -> bool:
                 "train_timesteps": train_timesteps,
             },
             "injection": injection,
+            **rest,
         }:
             return (
                 all(isinstance(number, int) for number in (*shape, *timesteps, train_timesteps))
@@ -96,5 +114,6 @@ def _is_setting(data: Any) -> bool:
                 and len(timesteps) == len(alphas) == len(etas) > 0
                 and all(high > low for high, low in pairwise(timesteps))
                 and injection in get_args(Injection)
+                and rest.get("space", "h") in get_args(Space)
             )
     return False

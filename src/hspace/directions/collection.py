@@ -52,7 +52,7 @@ class Directions:
             raise HspaceError(f"directions of one set need different names, found {', '.join(self.names)}")
         if any(item.setting != self.items[0].setting for item in self.items):
             raise HspaceError("directions of one set must come from one setting (model, tap, grid, eta, injection)")
-        expected = (len(self.setting.schedule), len(self.items))
+        expected = (len(self.setting.timesteps), len(self.items))
         for name, value in self.measured.items():
             if tuple(value.shape) != expected:
                 raise HspaceError(f"measured {name!r}: expected shape {expected}, found {tuple(value.shape)}")

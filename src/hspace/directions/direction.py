@@ -40,7 +40,8 @@ class Direction:
     is an edit too: `sampler.run(latents, edit=2.0 * smile - beard)`.
 
     Args:
-        vectors: (S, *h_shape), row i for `setting.schedule.timesteps[i]`; strength 1 adds them to h.
+        vectors: (S, *h_shape), row i for `setting.timesteps[i]`; strength 1 adds them to h. In the space of noise
+            (1, c, h, w), added to x_T.
         setting: Model, tap, grid, eta and injection that it was found with.
         name: For people.
         origin: How it was found: method, parameters, seeds, version of the package. Plain JSON types.
@@ -67,7 +68,7 @@ class Direction:
     origin: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        expected = (len(self.setting.schedule), *self.setting.h_shape)
+        expected = (len(self.setting.timesteps), *self.setting.h_shape)
         if tuple(self.vectors.shape) != expected:
             found = tuple(self.vectors.shape)
             raise HspaceError(f"direction {self.name!r}: expected vectors of shape {expected}, found {found}")
@@ -76,8 +77,8 @@ class Direction:
 
     @property
     def timesteps(self) -> tuple[int, ...]:
-        """(S,) descending."""
-        return self.setting.schedule.timesteps
+        """(S,) descending; in the space of noise the first only."""
+        return self.setting.timesteps
 
     def __add__(self, other: Direction) -> Direction:
         if not isinstance(other, Direction):
@@ -243,6 +244,12 @@ class Direction:
         from hspace.directions.edit import Edit
 
         return Edit.of(self).bind(setting, device)
+
+    def bind_start(self, setting: Setting, device: torch.device) -> Tensor | None:
+        """The same for a direction of x_T."""
+        from hspace.directions.edit import Edit
+
+        return Edit.of(self).bind_start(setting, device)
 
 
 def check_strength(strength: float) -> float:

@@ -1,4 +1,4 @@
-"""An edit: directions with their strengths and time windows, summed in h."""
+"""An edit: directions with their strengths, time windows and masks, summed in h."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from hspace.diffusion.intervention import ShiftAt
@@ -25,24 +26,46 @@ class Term:
         direction: What moves.
         strength: How far, in standard deviations of h along it.
         window: (first, last): acts at timesteps first >= t >= last; None: at all.
+        mask: (h, w) in [0, 1] at the resolution of h (for a direction of x_T at that of x_T): where it acts; the shift
+            is multiplied by it. None: everywhere.
 
     Raises:
-        HspaceError: A strength that is NaN or infinite; a window that goes upwards.
+        HspaceError: A strength that is NaN or infinite; a window that goes upwards, or one for a direction of x_T; a
+            mask of another size, or with numbers beyond [0, 1].
     """
 
     direction: Direction
     strength: float = 1.0
     window: tuple[int, int] | None = None
+    mask: Float[Tensor, "y x"] | None = None
 
     def __post_init__(self) -> None:
         check_strength(self.strength)
         if self.window is not None and self.window[0] < self.window[1]:
             first, last = self.window
             raise HspaceError(f"a window goes down from a high timestep to a low one, not from {first} to {last}")
+        if self.window is not None and self.in_noise:
+            raise HspaceError(f"{self.direction.name!r} is a direction of x_T: it acts at the start, in no window")
+        if self.mask is not None:
+            _check_mask(self.mask, self.direction.setting)
+
+    @property
+    def in_noise(self) -> bool:
+        """Whether it moves x_T, not h."""
+        return self.direction.setting.space == "noise"
+
+    def moved(self, vector: Tensor) -> Tensor:
+        """Strength and mask times a vector of the direction."""
+        shift = vector * self.strength
+        return shift if self.mask is None else shift * self.mask.to(shift)
 
     def acts_at(self, timestep: int) -> bool:
         """Whether it changes h there."""
-        return self.strength != 0 and (self.window is None or self.window[0] >= timestep >= self.window[1])
+        return (
+            not self.in_noise
+            and self.strength != 0
+            and (self.window is None or self.window[0] >= timestep >= self.window[1])
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +73,7 @@ class Edit:
     """A sum of terms; several edits in sequence are the sum of their terms in one run (Haas et al., section 5).
 
     Args:
-        terms: Directions with strength and window. They may come from different grids.
+        terms: Directions with strength, window and mask. They may come from different grids, and some from x_T.
         injection: How the shift goes in; None: as the directions were found to, symmetric where they differ.
 
     Example:
@@ -71,7 +94,7 @@ class Edit:
 
     def __post_init__(self) -> None:
         if self.injection is None:
-            found = {term.direction.injection for term in self.terms}
+            found = {term.direction.injection for term in self.terms if not term.in_noise}
             object.__setattr__(self, "injection", found.pop() if len(found) == 1 else "symmetric")
 
     @classmethod
@@ -81,10 +104,11 @@ class Edit:
         strength: float = 1.0,
         *,
         window: tuple[int, int] | None = None,
+        mask: Float[Tensor, "y x"] | None = None,
         injection: Injection | None = None,
     ) -> Edit:
-        """An edit by one direction."""
-        return cls((Term(direction, strength, window),), injection)
+        """An edit by one direction; see `Term`."""
+        return cls((Term(direction, strength, window, mask),), injection)
 
     @property
     def name(self) -> str:
@@ -120,9 +144,10 @@ class Edit:
 
     def bind(self, setting: Setting, device: torch.device) -> ShiftAt | None:
         """The shifts for one run: every direction retimed to its grid; None if all strengths are 0."""
-        active = [term for term in self.terms if term.strength != 0]
-        for term in self.terms:
+        inside = [term for term in self.terms if not term.in_noise]
+        for term in inside:
             term.direction.setting.check_same_space(setting)
+        active = [term for term in inside if term.strength != 0]
         if not active:
             return None
         rows = {timestep: row for row, timestep in enumerate(setting.schedule.timesteps)}
@@ -130,7 +155,25 @@ class Edit:
 
         def shift_at(timestep: int) -> Tensor | None:
             row = rows[timestep]
-            parts = [v[row] * term.strength for term, v in zip(active, vectors, strict=True) if term.acts_at(timestep)]
+            parts = [term.moved(v[row]) for term, v in zip(active, vectors, strict=True) if term.acts_at(timestep)]
             return sum(parts[1:], start=parts[0]) if parts else None
 
         return shift_at
+
+    def bind_start(self, setting: Setting, device: torch.device) -> Tensor | None:
+        """The sum of its terms that move x_T; None where there are none, or all strengths are 0."""
+        outside = [term for term in self.terms if term.in_noise]
+        for term in outside:
+            found = term.direction.setting
+            found.check_same_space(setting.in_noise(found.h_shape))
+        parts = [term.moved(term.direction.vectors[0].to(device)) for term in outside if term.strength != 0]
+        return sum(parts[1:], start=parts[0]) if parts else None
+
+
+def _check_mask(mask: Tensor, setting: Setting) -> None:
+    size = tuple(setting.h_shape[-2:])
+    if len(setting.h_shape) != 3 or tuple(mask.shape) != size:
+        where = "h" if setting.space == "h" else "x_T"
+        raise HspaceError(f"a mask of an edit has the resolution of {where}, {size}, not {tuple(mask.shape)}")
+    if not bool(((mask >= 0) & (mask <= 1)).all()):
+        raise HspaceError("a mask of an edit holds numbers from 0 to 1")

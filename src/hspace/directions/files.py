@@ -55,7 +55,7 @@ def read(path: str | PathLike[str]) -> tuple[Tensor, dict[str, Tensor], Setting,
         raise HspaceError(f"{path}: expected a list with name and origin of every direction, found {str(labels)[:80]}")
     if not all(tensor.is_floating_point() for tensor in (vectors, *tensors.values())):
         raise HspaceError(f"{path}: expected tensors of floating-point numbers, found others")
-    expected = (len(labels), len(setting.schedule), *setting.h_shape)
+    expected = (len(labels), len(setting.timesteps), *setting.h_shape)
     if tuple(vectors.shape) != expected:
         raise HspaceError(f"{path}: expected vectors of shape {expected}, found {tuple(vectors.shape)}")
     if not bool(vectors.isfinite().all()):

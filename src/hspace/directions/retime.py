@@ -33,10 +33,12 @@ def retimed(
         rescale: Whether to correct for the gain of the steps; otherwise interpolate only.
 
     Raises:
-        HspaceError: Another model, tap or training schedule; or the new grid reaches beyond the old one by more
+        HspaceError: Another model, tap, space or training schedule; or the new grid reaches beyond the old one by more
             than a step of it, where nothing is known of the direction.
     """
     found.check_same_space(used)
+    if found.space == "noise":  # a trajectory starts at x_T ~ N(0, 1) on every grid
+        return vectors
     old, new = np.array(found.schedule.timesteps, dtype=float), np.array(used.schedule.timesteps, dtype=float)
     _check_reach(old, new)
     position = np.interp(-new, -old, np.arange(len(old), dtype=float))  # np.interp wants ascending x

@@ -48,11 +48,13 @@ def calibrate(
         raise HspaceError("a standard deviation needs at least 2 samples")
     if given.setting.schedule != sampler.schedule:
         raise HspaceError("directions are calibrated on their own grid: retime them to the sampler's first")
-    given.setting.check_same_space(sampler.setting())
+    given.setting.check_same_space(sampler.setting(space=given.setting.space))
     units = torch.stack([item.vectors.flatten(1) for item in given])  # (k, S, d)
     norms = units.norm(dim=2, keepdim=True)
     if bool((norms == 0).any()):
         raise HspaceError("a direction that is zero at a timestep can't be calibrated")
+    if given.setting.space == "noise":  # the standard deviation of x_T along any unit vector is 1
+        return Directions([item.calibrated([1.0]) for item in given], given.measured)
     stds = standard_deviations(units / norms, sampler, seeds, progress=progress)
     return Directions([item.calibrated(stds[j]) for j, item in enumerate(given)], given.measured)
 

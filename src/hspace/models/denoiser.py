@@ -211,13 +211,23 @@ class Denoiser:
             return self._prediction(self._call(x_t, timestep), x_t, timestep)
 
     def observe(
-        self, x_t: Float[Tensor, "n c y x"], timestep: int, *, shift: Tensor | None = None
+        self,
+        x_t: Float[Tensor, "n c y x"],
+        timestep: int,
+        *,
+        shift: Tensor | None = None,
+        change: Callable[[Tensor], Tensor] | None = None,
     ) -> tuple[Prediction, Tensor]:
-        """As `predict`, and h as it was before the shift, (n, *h_shape) in the network's dtype."""
+        """As `predict`, and h as it was before the shift, (n, *h_shape) in the network's dtype.
+
+        Instead of `shift`, `change` may be any function of h.
+        """
         seen: list[Tensor] = []
 
         def hook(h: Tensor) -> Tensor | None:
             seen.append(h.clone())  # what follows may change h in place
+            if change is not None:
+                return change(h)
             return None if shift is None else h + shift.to(h)
 
         with self.tap.hooked(hook):
