@@ -13,7 +13,7 @@ MAY_IMPORT = {
     "models": BASE,
     "diffusion": BASE | {"models"},
     "directions": BASE | {"diffusion"},
-    "discovery": BASE | {"models", "diffusion", "directions"},
+    "discovery": BASE | {"models", "diffusion", "directions", "attributes"},
     "faces": BASE,
     "attributes": BASE | {"faces"},
     "evaluation": BASE | {"diffusion", "directions", "attributes"},

@@ -13,13 +13,14 @@
 from hspace import plot
 from hspace.diffusion import Sampler
 from hspace.directions import Direction, Directions, Edit
-from hspace.discovery import PCA, Jacobian, calibrate, random_directions
+from hspace.discovery import PCA, Annotated, Jacobian, Labelled, calibrate, random_directions
 from hspace.errors import HspaceError, HspaceWarning
 from hspace.models import Denoiser, load
 from hspace.version import __version__
 
 __all__ = [
     "PCA",
+    "Annotated",
     "Denoiser",
     "Direction",
     "Directions",
@@ -27,6 +28,7 @@ __all__ = [
     "HspaceError",
     "HspaceWarning",
     "Jacobian",
+    "Labelled",
     "Sampler",
     "__version__",
     "calibrate",

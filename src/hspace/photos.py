@@ -22,9 +22,11 @@ from torch import Tensor
 
 from hspace.errors import HspaceError
 
-__all__ = ["Fit", "read_photos"]
+__all__ = ["Fit", "Unreadable", "photo_files", "read_photos", "readable"]
 
 Fit = Literal["crop", "fit", "stretch"]
+Unreadable = Literal["refuse", "skip"]
+"""What becomes of a file that is no readable picture, among many."""
 
 _SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I")
 
@@ -69,6 +71,73 @@ def read_photos(
         weights = torch.tensor([0.299, 0.587, 0.114]).reshape(1, 3, 1, 1)  # luma, as Pillow's "L"
         photos = (photos * weights).sum(1, keepdim=True)
     return photos
+
+
+def photo_files(folder: str | PathLike[str]) -> list[Path]:
+    """The pictures of a folder, by the names of their files, sorted; folders in it are not looked into.
+
+    Raises:
+        HspaceError: No such folder, or no picture in it.
+
+    Example:
+        >>> import tempfile, pathlib
+        >>> from PIL import Image
+        >>> from hspace.photos import photo_files
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> Image.new("L", (8, 8)).save(folder / "a.png")
+        >>> _ = (folder / "notes.txt").write_text("no picture")
+        >>> [path.name for path in photo_files(folder)]
+        ['a.png']
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise HspaceError(
+            f"{folder}: expected a folder of pictures, found {'a file' if folder.exists() else 'nothing'}"
+        )
+    known = Image.registered_extensions()
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in known and path.is_file())
+    if not found:
+        raise HspaceError(f"{folder}: no pictures in this folder")
+    return found
+
+
+def readable(
+    paths: Sequence[str | PathLike[str]], unreadable: Unreadable = "refuse"
+) -> tuple[list[int], dict[str, str]]:
+    """Which of many files are readable pictures; every one is opened, so that a long job does not stop half-way.
+
+    Args:
+        paths: Files.
+        unreadable: "refuse" ends at the first one that is not; "skip" leaves them out.
+
+    Returns:
+        Indices of those that are, and for the others the reason by name.
+
+    Raises:
+        HspaceError: One is not, and is refused; or none is.
+
+    Example:
+        >>> from hspace.photos import readable
+        >>> try:
+        ...     readable(["nothing.png"], "skip")
+        ... except ValueError as error:
+        ...     print(error)
+        none of 1 pictures is readable; the first: nothing.png: no readable picture (no such file)
+    """
+    if unreadable not in get_args(Unreadable):
+        raise HspaceError(f"unreadable must be one of {', '.join(get_args(Unreadable))}, not {unreadable!r}")
+    kept, skipped = [], {}
+    for i, path in enumerate(paths):
+        try:
+            _open(Path(path))
+            kept.append(i)
+        except HspaceError as error:
+            if unreadable == "refuse":
+                raise
+            skipped[str(path)] = str(error)
+    if skipped and not kept:
+        raise HspaceError(f"none of {len(paths)} pictures is readable; the first: {next(iter(skipped.values()))}")
+    return kept, skipped
 
 
 def _open(path: Path) -> Image.Image:

@@ -1,7 +1,9 @@
 """Methods that find directions, one file each; all are estimators with `fit` and `directions_`."""
 
+from hspace.discovery.annotated import Annotated
 from hspace.discovery.calibration import calibrate, random_directions
 from hspace.discovery.jacobian import Jacobian
+from hspace.discovery.labelled import Labelled, split
 from hspace.discovery.pca import PCA
 
-__all__ = ["PCA", "Jacobian", "calibrate", "random_directions"]
+__all__ = ["PCA", "Annotated", "Jacobian", "Labelled", "calibrate", "random_directions", "split"]

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -22,6 +21,7 @@ from hspace.diffusion import Injection, Sampler, Setting
 from hspace.diffusion.latents import as_seeds
 from hspace.directions import Direction, Directions
 from hspace.discovery.alignment import align
+from hspace.discovery.ranges import ranges
 from hspace.discovery.sketch import Sketch
 from hspace.errors import HspaceError
 from hspace.progress import Progress
@@ -219,11 +219,4 @@ class PCA:
 
     def _origin(self) -> dict[str, Any]:
         parameters = {"n_components": self.n_components, "joint": self.joint, "sketch_size": self._rank}
-        seeds = _ranges(np.array(sorted(self.seeds_)))
-        return {"method": "pca", "parameters": parameters, "seeds": seeds, "version": __version__}
-
-
-def _ranges(seeds: np.ndarray) -> list[list[int]]:
-    """Sorted seeds as [first, last] pairs."""
-    parts = np.split(seeds, np.flatnonzero(np.diff(seeds) != 1) + 1)
-    return [[int(part[0]), int(part[-1])] for part in parts]
+        return {"method": "pca", "parameters": parameters, "seeds": ranges(self.seeds_), "version": __version__}

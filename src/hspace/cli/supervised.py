@@ -1,0 +1,197 @@
+"""`hspace supervised`: find directions of attributes, from labelled pictures or from a scorer's annotation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import typer
+
+from hspace.atomic import writing
+from hspace.attributes import load_scorer, read_scores, scores_of
+from hspace.cli import options
+from hspace.cli.labels import from_folders, from_table
+from hspace.cli.session import open_model, open_sampler, say
+from hspace.diffusion import Sampler, Space
+from hspace.discovery import Annotated as AnnotatedDirections
+from hspace.discovery import Labelled
+from hspace.discovery.contrast import Classifier
+from hspace.discovery.supervised import Supervised
+from hspace.errors import HspaceError
+from hspace.photos import Fit
+from hspace.plot import strip
+
+__all__ = ["command"]
+
+
+def command(
+    positive: Annotated[Path | None, typer.Option(help="Folder of pictures with the attribute.")] = None,
+    negative: Annotated[Path | None, typer.Option(help="Folder of pictures without it.")] = None,
+    name: Annotated[str | None, typer.Option(help="Of the attribute, with two folders. Default: the folder's.")] = None,
+    photos: Annotated[Path | None, typer.Option(help="Folder of pictures, with --labels.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="CSV: a column with the names of files, others with labels.")
+    ] = None,
+    column: Annotated[list[str] | None, typer.Option(help="Of the labels; may be repeated.")] = None,
+    file_column: Annotated[str | None, typer.Option(help="With the names of files. Default: the first.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Numbers above it are with the attribute.")] = None,
+    quantile: Annotated[
+        float | None, typer.Option(help="Share of the pictures in each class: the highest and the lowest, such as 0.1.")
+    ] = None,
+    scorer: Annotated[
+        str | None,
+        typer.Option(
+            help="portraits, module:function, file.py:function, a folder or hub id of a transformers image classifier "
+            "or CLIP, or a CSV of scores with a column seed."
+        ),
+    ] = None,
+    attribute: Annotated[
+        list[str] | None, typer.Option("--attribute", "-a", help="Of the scorer; may be repeated. Default: all.")
+    ] = None,
+    prompt: Annotated[
+        list[str] | None,
+        typer.Option(help="For CLIP, NAME=much of it|little of it: 'smile=a smiling face|a grave face'; repeatable."),
+    ] = None,
+    samples: Annotated[int, typer.Option("--samples", "-n", help="With --scorer: how many to draw.")] = 1000,
+    extremes: Annotated[int, typer.Option(help="With --scorer: samples at each end.")] = 100,
+    balance_by: Annotated[
+        str | None, typer.Option(help="With --scorer: an attribute that both ends shall have equally.")
+    ] = None,
+    first_seed: Annotated[int, typer.Option(help="With --scorer: samples are the seeds from here on.")] = 0,
+    classifier: Annotated[str, typer.Option(help="mean (the paper's difference), svm, or logistic.")] = "mean",
+    space: Annotated[str, typer.Option(help="h, or noise for directions of x_T.")] = "h",
+    refine: Annotated[int, typer.Option(help="Of pictures, with eta 0: fixed-point iterations a step.")] = 0,
+    fit: Annotated[str, typer.Option(help="Of pictures: crop, fit or stretch, as in hspace invert.")] = "crop",
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="Leave out files that are no readable pictures.")
+    ] = False,
+    unit_samples: Annotated[int, typer.Option(help="Samples that the unit of strength is measured with.")] = 100,
+    model: options.Model = "faces64",
+    out: Annotated[Path, typer.Option("--out", "-o", help="File of directions.")] = Path("supervised.safetensors"),
+    picture: Annotated[Path | None, typer.Option(help="PNG: a strip of the directions.")] = None,
+    steps: options.Steps = 50,
+    eta: Annotated[str | None, typer.Option(help="Default: 0 (DDIM) for pictures, 1 (DDPM) for a scorer.")] = None,
+    start: options.Start = None,
+    tap: options.Tap = None,
+    injection: options.Injection = "symmetric",
+    batch_size: options.BatchSize = None,
+    device: options.Device = None,
+    dtype: options.Dtype = "float32",
+) -> None:
+    """Find directions of attributes, from labelled pictures of your own or by scoring generated samples (Haas et al.).
+
+    One of: --positive DIR --negative DIR; --photos DIR --labels CSV --column NAME; --scorer NAME --attribute NAME.
+    """
+    _check_source(positive, negative, photos, labels, column, scorer)
+    if fit not in get_args(Fit):
+        raise HspaceError(f"--fit must be one of {', '.join(get_args(Fit))}, not {fit!r}")
+    if classifier not in get_args(Classifier):
+        raise HspaceError(f"--classifier must be one of {', '.join(get_args(Classifier))}, not {classifier!r}")
+    if space not in get_args(Space):
+        raise HspaceError(f"--space must be one of {', '.join(get_args(Space))}, not {space!r}")
+    if samples < 1:
+        raise HspaceError(f"--samples must be at least 1, not {samples}")
+    options.check_writable(out)
+    if picture is not None:
+        options.check_picture(picture)
+    shared: dict[str, Any] = {
+        "classifier": classifier,
+        "space": space,
+        "injection": options.parse_injection(injection),
+        "unit_seeds": range(unit_samples),
+    }
+
+    def opened(default_eta: str) -> Sampler:
+        return open_sampler(open_model(model, tap, device, dtype), steps, eta or default_eta, start, batch_size)
+
+    found: Supervised
+    if scorer is not None:
+        seeds = range(first_seed, first_seed + samples)
+        annotated = AnnotatedDirections(attribute, n_extremes=extremes, balance_by=balance_by, **shared)
+        if scorer.endswith(".csv"):
+            judge: Any = scores_of(read_scores(scorer), seeds)
+        else:
+            judge = load_scorer(scorer, prompts=_prompts(prompt), device=device)
+        sampler = opened("1")
+        say(f"drawing {samples} samples of {sampler.model.model_id} on {sampler.model.device}, {steps} steps")
+        found = annotated.fit(sampler, judge, seeds, progress=True)
+        fresh = range(first_seed + samples, first_seed + samples + 2)
+    else:
+        if positive is not None and negative is not None:
+            paths, flags = from_folders(positive, negative)
+            truth: Any = {name or positive.resolve().name: flags}
+        elif photos is not None and labels is not None:
+            paths, truth = from_table(
+                photos, labels, column or [], file_column=file_column, threshold=threshold, quantile=quantile
+            )
+        labelled = Labelled(
+            refine=refine,
+            photo_fit=fit,  # type: ignore[arg-type]  # checked above
+            unreadable="skip" if skip_unreadable else "refuse",
+            **shared,
+        )
+        sampler = opened("0")
+        say(f"inverting pictures with {sampler.model.model_id} on {sampler.model.device}, {steps} steps")
+        found = labelled.fit(sampler, paths, truth, progress=True)
+        for reason in labelled.skipped_.values():
+            say(f"skipped {reason}")
+        fresh = range(2)
+    _report(found)
+    directions = found.directions_
+    directions.save(out)
+    say(f"{len(directions)} directions in {out}: {', '.join(directions.names)}")
+    if picture is not None:
+        with writing(picture) as partial:
+            strip(sampler, fresh, directions[:8], progress=True).save(partial)
+        say(f"a strip of the directions in {picture}")
+    where = "" if model == sampler.model.model_id else f" --model {model}"
+    say(f"next: hspace inspect {out}, or hspace edit {out}{where} --direction {directions.names[0]!r}")
+
+
+def _check_source(
+    positive: Path | None,
+    negative: Path | None,
+    photos: Path | None,
+    labels: Path | None,
+    column: list[str] | None,
+    scorer: str | None,
+) -> None:
+    """Exactly one way, and all of it."""
+    ways = {
+        "--positive and --negative": (positive, negative),
+        "--photos, --labels and --column": (photos, labels, column),
+        "--scorer": (scorer,),
+    }
+    begun = [name for name, parts in ways.items() if any(parts)]
+    if len(begun) != 1:
+        raise HspaceError(f"give one of: {'; '.join(ways)}")
+    if not all(ways[begun[0]]):
+        raise HspaceError(f"{begun[0]} go together: one of them is missing")
+
+
+def _prompts(texts: list[str] | None) -> dict[str, tuple[str, str]] | None:
+    """`smile=a smiling face|a grave face` by name."""
+    if not texts:
+        return None
+    prompts = {}
+    for text in texts:
+        name, equals, rest = text.partition("=")
+        much, bar, little = rest.partition("|")
+        if not (equals and bar and name.strip() and much.strip() and little.strip()):
+            raise HspaceError(f"--prompt must look like 'smile=a smiling face|a grave face', not {text!r}")
+        prompts[name.strip()] = (much.strip(), little.strip())
+    return prompts
+
+
+def _report(found: Supervised) -> None:
+    """Sizes of the classes, and how well h tells them apart by each classifier."""
+    for name, (positives, negatives) in found.counts_.items():
+        say(f"{name}: {positives} with, {negatives} without")
+        for classifier, accuracy in found.accuracy_[name].items():
+            best = int(accuracy.argmax())
+            at = found.setting_.timesteps[best]
+            chosen = "  <- used" if classifier == found.classifier else ""
+            say(
+                f"  {classifier:8} cross-validated balanced accuracy {accuracy.mean():.2f} over t, "
+                f"at best {accuracy[best]:.2f} at t = {at}{chosen}"
+            )

@@ -1,0 +1,136 @@
+"""What the two supervised methods share: classes of samples in, directions in the unit of strength out.
+
+`hspace.discovery.labelled` has pictures with labels, `hspace.discovery.annotated` a scorer that tells which generated
+samples to compare; both stream h (or x_T) of the two classes into a `Contrast`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hspace.diffusion import Injection, Sampler, Setting, Space
+from hspace.diffusion.latents import as_seeds
+from hspace.directions import Direction, Directions
+from hspace.discovery.calibration import standard_deviations
+from hspace.discovery.contrast import CLASSIFIERS, Classifier, Contrast
+from hspace.errors import HspaceError
+from hspace.progress import Progress
+from hspace.version import __version__
+
+__all__ = ["Supervised"]
+
+_MOST_AXES_OF_NOISE = 512
+
+
+class Supervised:
+    """Base of `Labelled` and `Annotated`; see there.
+
+    Args:
+        classifier: "mean" (difference of the class means, the paper's), "svm" or "logistic".
+        space: "h", or "noise" for directions of x_T.
+        C: Inverse strength of the penalty of svm and logistic, for h scaled to a mean square of 1.
+        folds: Of the cross-validation.
+        sketch_size: Axes carried along at each timestep, for svm, logistic and the cross-validation; up to so many
+            samples they are exact. 0: the mean alone, without its accuracy.
+        unit_seeds: Samples that the unit of strength is measured with.
+        injection: How the directions are meant to go in.
+    """
+
+    def __init__(
+        self,
+        *,
+        classifier: Classifier = "mean",
+        space: Space = "h",
+        C: float = 1.0,
+        folds: int = 5,
+        sketch_size: int = 128,
+        unit_seeds: Iterable[int] = range(100),
+        injection: Injection = "symmetric",
+    ) -> None:
+        self.classifier: Classifier = classifier
+        self.space: Space = space
+        self.C = C
+        self.folds = folds
+        self.sketch_size = sketch_size
+        self.unit_seeds = unit_seeds
+        self.injection: Injection = injection
+
+    def _check(self) -> None:
+        if self.classifier not in CLASSIFIERS:
+            raise HspaceError(f"classifier must be one of {', '.join(CLASSIFIERS)}, not {self.classifier!r}")
+        if self.space not in get_args(Space):
+            raise HspaceError(f"space must be one of {', '.join(get_args(Space))}, not {self.space!r}")
+        if not (math.isfinite(self.C) and self.C > 0):
+            raise HspaceError(f"C must be positive, not {self.C}")
+        if self.folds < 2:
+            raise HspaceError(f"folds must be at least 2, not {self.folds}")
+        if self.sketch_size < 0 or (self.sketch_size == 0 and self.classifier != "mean"):
+            raise HspaceError(f"sketch_size {self.sketch_size} is too small for classifier {self.classifier!r}")
+        if len(as_seeds(self.unit_seeds)) < 2:
+            raise HspaceError("unit_seeds: a standard deviation needs at least 2 samples")
+
+    def _contrast(self, sampler: Sampler, labels: Mapping[str, NDArray[np.float64]]) -> Contrast:
+        """Empty statistics; memory for as many axes of x_T as of h over all timesteps."""
+        size = self.sketch_size
+        if self.space == "noise":
+            size = min(_MOST_AXES_OF_NOISE, size * len(sampler.timesteps))
+        return Contrast({name: list(values) for name, values in labels.items()}, size)
+
+    def _finish(self, contrast: Contrast, sampler: Sampler, origin: Mapping[str, Any], progress: Progress) -> None:
+        """Sets directions_, accuracy_ and the rest."""
+        self.setting_: Setting = sampler.setting(self.injection, self.space)
+        self.counts_ = {name: contrast.counts(name) for name in contrast.labels}
+        found = {name: contrast.vectors(name, self.classifier, C=self.C) for name in contrast.labels}  # (S, d) each
+        self._check_found(found)
+        self.accuracy_ = {name: self._accuracies(contrast, name) for name in contrast.labels}
+        raw = torch.stack(list(found.values()))  # (k, S, d)
+        units = raw / raw.norm(dim=2, keepdim=True)
+        if self.space == "h":
+            stds = standard_deviations(units, sampler, as_seeds(self.unit_seeds), progress=progress)  # (k, S)
+        else:
+            stds = torch.ones(units.shape[:2])  # x_T ~ N(0, 1)
+        means = torch.stack([contrast.vectors(name, "mean") for name in contrast.labels])
+        separation = ((means * units).sum(2).cpu() / stds.clamp_min(1e-30)).float()  # (k, S)
+        items = []
+        for j, name in enumerate(found):
+            vectors = units[j].reshape(-1, *self.setting_.h_shape).float().cpu()
+            about = self._origin(name, origin)
+            items.append(Direction(vectors, self.setting_, name, about).calibrated(stds[j].float()))
+        measured = {"separation": separation.T}
+        if all(self.accuracy_.values()):
+            own = [self.accuracy_[name][self.classifier] for name in found]
+            measured["accuracy"] = torch.from_numpy(np.stack(own, 1)).float()
+        self.directions_ = Directions(items, measured)
+
+    def _accuracies(self, contrast: Contrast, name: str) -> dict[Classifier, NDArray[np.float64]]:
+        """Of all three classifiers, so that they can be compared; none where a class is a single sample."""
+        if not contrast.sketch_size or min(contrast.counts(name)) < 2:
+            return {}
+        return {each: contrast.accuracy(name, each, C=self.C, folds=self.folds) for each in CLASSIFIERS}
+
+    def _origin(self, name: str, origin: Mapping[str, Any]) -> dict[str, Any]:
+        positives, negatives = self.counts_[name]
+        about = {"classifier": self.classifier, "C": self.C, "space": self.space, "sketch_size": self.sketch_size}
+        accuracy = {each: round(float(values.mean()), 4) for each, values in self.accuracy_[name].items()}
+        return {
+            "method": type(self).__name__.lower(),
+            "attribute": name,
+            "parameters": {**about, **origin},
+            "positives": positives,
+            "negatives": negatives,
+            "mean_accuracy": accuracy,
+            "version": __version__,
+        }
+
+    @staticmethod
+    def _check_found(found: Mapping[str, Tensor]) -> None:
+        for name, vectors in found.items():
+            if not bool((vectors.norm(dim=1) > 0).all()):
+                raise HspaceError(f"nothing tells the classes of {name!r} apart: their h is the same at a timestep")
