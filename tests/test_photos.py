@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from hspace import HspaceError
-from hspace.photos import Fit, read_photos
+from hspace.photos import Fit, photo_files, read_photos, readable
 
 SHAPE = (3, 16, 16)
 
@@ -121,3 +121,30 @@ def test_nothing_and_nonsense(tmp_path: Path) -> None:
         read_photos([], SHAPE)
     with pytest.raises(HspaceError, match="1 or 3 channels, the model's x_t has 4"):
         read_photos([tmp_path / "a.png"], (4, 16, 16))
+
+
+def test_unreadable_files_among_many_are_refused_or_skipped_by_name(tmp_path: Path) -> None:
+    picture().save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"nothing")
+    picture().save(tmp_path / "c.png")
+    paths = [tmp_path / name for name in ("a.png", "b.png", "c.png")]
+    with pytest.raises(HspaceError, match=r"b\.png: no readable picture"):
+        readable(paths)
+    kept, skipped = readable(paths, "skip")
+    assert kept == [0, 2]
+    assert list(skipped) == [str(paths[1])]
+    with pytest.raises(HspaceError, match=r"none of 1 pictures is readable; the first: .*b\.png"):
+        readable(paths[1:2], "skip")
+
+
+def test_the_pictures_of_a_folder_are_told_by_their_names(tmp_path: Path) -> None:
+    for name in ("b.png", "a.JPG", "notes.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "folder.png").mkdir()
+    assert [path.name for path in photo_files(tmp_path)] == ["a.JPG", "b.png"]
+    with pytest.raises(HspaceError, match="no pictures in this folder"):
+        photo_files(tmp_path / "folder.png")
+    with pytest.raises(HspaceError, match="expected a folder of pictures, found nothing"):
+        photo_files(tmp_path / "nowhere")
+    with pytest.raises(HspaceError, match="expected a folder of pictures, found a file"):
+        photo_files(tmp_path / "b.png")

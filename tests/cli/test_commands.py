@@ -109,6 +109,19 @@ def test_photos_are_inverted_edited_and_looked_at(run: Run, tiny_folder: Path, t
     assert "leave out --steps" in refused.stderr
 
 
+def test_unreadable_photos_are_skipped_if_asked_for(run: Run, tiny_folder: Path, tmp_path: Path) -> None:
+    Image.new("L", (8, 8), 60).save(tmp_path / "one.png")
+    (tmp_path / "two.png").write_bytes(b"no picture")
+    arguments = ("invert", "one.png", "two.png", "-m", tiny_folder, "--device", "cpu", "-s", 2)
+    refused = run(*arguments)
+    assert refused.exit_code == 2
+    assert "two.png: no readable picture" in refused.stderr
+    skipped = run(*arguments, "--skip-unreadable")
+    assert skipped.exit_code == 0, skipped.output
+    assert "skipped two.png: no readable picture" in skipped.output
+    assert Inversion.load(tmp_path / "photo.safetensors").names == ("one",)
+
+
 def test_edit_opens_the_model_that_the_file_names(
     run: Run, directions_file: Path, tiny_folder: Path, tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ from hspace.atomic import writing
 from hspace.cli import options
 from hspace.cli.session import open_model, open_sampler, say
 from hspace.errors import HspaceError
-from hspace.photos import Fit, read_photos
+from hspace.photos import Fit, read_photos, readable
 from hspace.plot import grid
 
 __all__ = ["command"]
@@ -26,6 +26,9 @@ def command(
     refine: Annotated[
         int, typer.Option(help="With eta 0: fixed-point iterations a step; 0 is plain DDIM inversion.")
     ] = 5,
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="Leave out files that are no readable pictures.")
+    ] = False,
     first_seed: Annotated[int, typer.Option(help="With eta > 0: picture i draws its noise from seed first + i.")] = 0,
     preview: Annotated[Path | None, typer.Option(help="PNG: the pictures over their reconstructions.")] = None,
     steps: options.Steps = 50,
@@ -42,6 +45,10 @@ def command(
     options.check_writable(out)
     if preview is not None:
         options.check_picture(preview)
+    kept, skipped = readable(pictures, "skip" if skip_unreadable else "refuse")
+    pictures = [pictures[i] for i in kept]
+    for reason in skipped.values():
+        say(f"skipped {reason}")
     denoiser = open_model(model, tap, device, dtype)
     photos = read_photos(pictures, denoiser.image_shape, fit=fit)  # type: ignore[arg-type]  # checked above
     sampler = open_sampler(denoiser, steps, eta, start, batch_size)

@@ -1,0 +1,198 @@
+"""docs/results.md, filled from the JSON of the stages; a stage that was not run says so."""
+
+# ruff: noqa: E501  (the lines of a page)
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from common import FIVE, SEVEN, Work
+
+from hspace.atomic import writing
+from hspace.faces import FACTORS
+
+HEAD = """# Results of supervised directions, projection and inversion
+
+Everything here is written by one command, `python recipes/results --work results`; nothing is filled in by hand but the
+notes. faces64 with its bundled scorer, {steps} steps of DDIM (eta 0), asymmetric injection, bfloat16, unless a section says
+otherwise; strengths are standard deviations of h along the direction, changes of a factor are standard deviations of the
+population of portraits. Fresh seeds are seeds that no direction was found with.
+"""
+
+
+def write(work: Work) -> None:
+    parts = [HEAD.format(steps=20)]
+    for section in (_annotated, _projection, _swapped, _variants, _efficiency, _inversion, _anime):
+        try:
+            parts.append(section(work))
+        except FileNotFoundError as missing:
+            parts.append(f"## {(section.__doc__ or '').rstrip('.')}\n\nNot run: there is no {missing.filename}.\n")
+    notes = work.docs / "results-notes.md"
+    if notes.exists():
+        parts.append(notes.read_text())
+    with writing(work.docs / "results.md") as partial:
+        partial.write_text("\n".join(parts))
+
+
+def _table(head: list[str], rows: list[list[Any]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines) + "\n"
+
+
+def _largest(change: Mapping[str, float], names: Sequence[str]) -> str:
+    """The factor that changes most."""
+    return max(names, key=lambda name: abs(change[name]))
+
+
+def _annotated(work: Work) -> str:
+    """Annotated directions."""
+    response, labelled = work.read("response"), work.read("labelled")
+    accuracy = work.read("annotated")["accuracy"]
+    rows = []
+    for name in SEVEN:
+        change, error = response[name]["change"], response[name]["error"]
+        other = _largest(change, [each for each in FACTORS if each != name])
+        rows.append(
+            [
+                name,
+                " ".join(f"{x:+.2f}" for x in response[name]["own"]),
+                f"{response[name]['spearman']:.2f}",
+                f"{change[name]:+.2f} ± {error[name]:.2f}",
+                f"{other} {change[other]:+.2f}",
+                f"{labelled['cosine'][name]:+.2f}",
+                " / ".join(f"{max(accuracy[name][each]):.2f}" for each in ("mean", "svm", "logistic")),
+            ]
+        )
+    monotone = sum(response[name]["spearman"] >= 0.95 for name in SEVEN)
+    alike = sum(labelled["cosine"][name] >= 0.5 for name in SEVEN)
+    head = ["factor", "own score at -3 .. 3", "Spearman", "change -3 to 3", "largest other", "cosine", "accuracy"]
+    return f"""## Annotated directions
+
+`hspace.Annotated` on 1,000 samples, 100 extremes at each end, all seven factors from one pass; then 64 fresh seeds at seven
+strengths. *Cosine* is that with the direction of `hspace.Labelled` from 20 + 20 rendered portraits, those with the most and
+the least of the factor among 200, inverted by DDIM. *Accuracy* is the cross-validated balanced accuracy by which h at the
+best timestep tells both ends apart: nearest mean / linear SVM / logistic regression.
+
+{_table(head, rows)}
+Spearman is at least 0.95 for {monotone} of {len(SEVEN)} (bar: five); the cosine is at least 0.5 for {alike} of {len(SEVEN)}.
+"""
+
+
+def _projection(work: Work) -> str:
+    """Effect matrices before and after projection."""
+    found = work.read("projection")
+    rows, leaks, own_largest = [], {}, {}
+    for label in ("before", "after"):
+        change = found[label]["change"]
+        leak = []
+        for name in FIVE:
+            row = change[name]
+            leak.append(sum(abs(row[other]) for other in FIVE if other != name) / (len(FIVE) - 1) / abs(row[name]))
+        leaks[label] = sum(leak) / len(FIVE)
+        own_largest[label] = sum(_largest(change[name], FIVE) == name for name in FIVE)
+    for name in FIVE:
+        cells: list[Any] = [name]
+        for other in FIVE:
+            before, after = (found[label]["change"][name][other] for label in ("before", "after"))
+            cells.append(f"**{before:+.2f} → {after:+.2f}**" if other == name else f"{before:+.2f} → {after:+.2f}")
+        worst = _largest(found["after"]["change"][name], [each for each in FACTORS if each not in FIVE])
+        cells.append(f"{worst} {found['after']['change'][name][worst]:+.2f}")
+        rows.append(cells)
+    largest = max(max(row.values()) for label in ("before", "after") for row in found[label]["error"].values())
+    return f"""## Effect matrices before and after projection
+
+Each of five annotated directions without the other four (`a.without(b, c, d, e)`, one projector across all timesteps),
+brought back to the unit of strength. Change of every factor between -3 and 3 on 64 fresh seeds, before → after (standard
+errors at most {largest:.2f}); the last column is the largest change of a factor that was not projected out.
+
+{_table(["edit", *FIVE, "largest other, after"], rows)}
+Own factor largest in {own_largest["before"]} of 5 rows before and {own_largest["after"]} of 5 after (bar: 5). Mean leak,
+|change of another| / |own change|: {leaks["before"]:.2f} before, {leaks["after"]:.2f} after,
+{leaks["after"] / leaks["before"]:.2f} of it (bar: 0.5).
+"""
+
+
+def _swapped(work: Work) -> str:
+    """What comes with h."""
+    found = work.read("swapped")
+    rows = [
+        [name, *(f"{found[mode][name][key]:+.2f}" for mode in found for key in ("donor", "receiver"))]
+        for name in FACTORS
+    ]
+    return f"""## What comes with h
+
+`hspace.swap`: h of 200 samples replaced by that of 200 others at all timesteps. Least squares, score(swapped) =
+a score(donor) + b score(receiver) + c: *a* is what comes with h, *b* what stays with x_T and the skip connections.
+
+{_table(["factor", "a, symmetric", "b, symmetric", "a, asymmetric", "b, asymmetric"], rows)}"""
+
+
+def _variants(work: Work) -> str:
+    """Why some factors hardly move."""
+    found = work.read("variants")
+    names = list(next(iter(found.values())))
+    rows = [[label, *(f"{row[name]:+.2f}" for name in names)] for label, row in found.items()]
+    return f"""## Why some factors hardly move
+
+Change of the own factor between -3 and 3 (or as said) on 16 fresh seeds, for directions found or used in other ways.
+
+{_table(["variant", *names], rows)}"""
+
+
+def _efficiency(work: Work) -> str:
+    """How many labelled examples."""
+    data = work.read("efficiency")
+    rows = [
+        [label, *(f"{x:+.2f} ± {e:.2f}" for x, e in zip(curve["change"], curve["error"], strict=True))]
+        for label, curve in data["found"].items()
+    ]
+    return f"""## How many labelled examples
+
+Change of {data["factor"]} on 24 fresh seeds along the mean difference of n + n samples, drawn at random from those of the
+highest and of the lowest 30 percent, in h and in x_T (figure 8a of Haas et al.).
+
+![Effect against the number of labelled examples](sample-efficiency.png)
+
+{_table(["space, strengths", *map(str, data["sizes"])], rows)}"""
+
+
+def _inversion(work: Work) -> str:
+    """Inversion."""
+    found = work.read("inversion")
+    rows = [
+        [name, f"{x['mean']:.1f} dB", f"{x['least']:.1f} dB", f"{x['batch_and_single_differ_by']:.1e}"]
+        for name, x in found.items()
+    ]
+    head = ["method", "mean PSNR", "least", "x_T in a batch and alone differ by"]
+    return f"""## Inversion
+
+32 held-out portraits, 50 steps, float32 (bars: 30 dB with refinement, 60 dB for edit-friendly inversion).
+
+{_table(head, rows)}"""
+
+
+def _anime(work: Work) -> str:
+    """A model of others, real pictures."""
+    inversion, labelled = work.read("anime-inversion"), work.read("anime-labelled")
+    rows = [[name, f"{x['mean']:.1f} dB", f"{x['least']:.1f} dB"] for name, x in inversion.items()]
+    by = [
+        [name, *labelled["counts"][name], *(f"{mean:.2f} / {best:.2f}" for mean, best in accuracy.values())]
+        for name, accuracy in labelled["accuracy"].items()
+    ]
+    head = ["column", "positives", "negatives", "mean", "svm", "logistic"]
+    return f"""## A model of others, real pictures
+
+The published anime model of [recipes/own_network.py](../recipes/own_network.py), bfloat16, 20 steps from t = 292. 32 of the
+pictures that it was trained on, inverted:
+
+{_table(["method", "mean PSNR", "least"], rows)}
+`hspace.Labelled` on real pictures with labels that a detector measured: the 100 with the highest and the 100 with the lowest
+value of each column, edit-friendly inversion, each picture inverted once. Cross-validated balanced accuracy of h, mean over t
+/ at the best t:
+
+{_table(head, by)}
+![The directions on inverted pictures](anime-labelled-photos.png)
+
+![The same on fresh samples](anime-labelled-samples.png)
+"""
