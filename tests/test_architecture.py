@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "hspace"
-BASE = {"errors", "version", "atomic", "progress", "masks", "tensorfile", "usercode", "photos"}
+BASE = {"errors", "version", "atomic", "progress", "masks", "tensorfile", "usercode", "photos", "hub", "device"}
 MAY_IMPORT = {
     "models": BASE,
     "diffusion": BASE | {"models"},

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hspace.attributes.hub import Checkpoint, find
 from hspace.attributes.pretrained import Pretrained, transformers_package
+from hspace.attributes.repository import Checkpoint, find
 from hspace.errors import HspaceError
 
 __all__ = ["ImageClassifier", "log_odds"]

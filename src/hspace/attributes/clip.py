@@ -10,9 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hspace.attributes.hub import find, short
 from hspace.attributes.pretrained import Pretrained, transformers_package
+from hspace.attributes.repository import find
 from hspace.errors import HspaceError
+from hspace.hub import short
 
 __all__ = ["ZeroShot"]
 

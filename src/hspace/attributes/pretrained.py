@@ -13,8 +13,10 @@ from jaxtyping import Float, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hspace.attributes.hub import Checkpoint, short
+from hspace.attributes.repository import Checkpoint
+from hspace.device import default_device
 from hspace.errors import HspaceError
+from hspace.hub import short
 
 __all__ = ["Pretrained", "as_bytes", "transformers_package"]
 
@@ -63,7 +65,7 @@ class Pretrained:
         package = transformers_package()
         folder = checkpoint.complete()
         self.name = checkpoint.name
-        self.device = _default_device() if device is None else torch.device(device)
+        self.device = default_device() if device is None else torch.device(device)
         if tokenizer and not any((folder / file).is_file() for file in _TOKENIZERS):
             raise HspaceError(f"{self.name}: no tokenizer: expected {' or '.join(_TOKENIZERS)}")
         with _quiet(package):
@@ -130,11 +132,6 @@ def as_bytes(images: Tensor) -> UInt8[NDArray[np.uint8], "n h w 3"]:
     pixels = ((images.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().byte().expand(-1, 3, -1, -1)
     found: NDArray[np.uint8] = pixels.permute(0, 2, 3, 1).contiguous().numpy()
     return found
-
-
-def _default_device() -> torch.device:
-    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    return found or torch.device("cpu")
 
 
 @contextmanager

@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from hspace.device import default_device
 from hspace.errors import HspaceError
 from hspace.models import checkpoint
 from hspace.models.bundled import BUNDLED, bundled_folder
 from hspace.models.denoiser import Denoiser
 from hspace.usercode import import_function, names_function
 
-__all__ = ["default_device", "load"]
+__all__ = ["load"]
 
 
 def load(
@@ -62,13 +63,6 @@ def load(
     unet, scheduler = _pair(source)
     model_id = str(getattr(unet, "name_or_path", "") or type(unet).__name__)
     return checkpoint.denoiser_of(unet, scheduler, model_id=model_id, tap=tap or "mid_block").to(device, dtype)
-
-
-def default_device() -> torch.device:
-    """The first GPU if there is one, else the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 def _locate(name: str) -> tuple[Path, str]:

@@ -15,7 +15,7 @@ from tests.attributes.tiny_transformers import in_hub_cache
 from torch import Tensor
 
 from hspace.attributes import ImageClassifier
-from hspace.attributes.hub import find
+from hspace.attributes.repository import find
 from hspace.errors import HspaceError
 
 
@@ -25,8 +25,8 @@ from hspace.errors import HspaceError
         ("vit", "unknown model 'vit': no folder of that name; hub ids look like owner/name"),
         ("a/b/c", "unknown model 'a/b/c'"),
         ("no good/name!", "unknown model 'no good/name!': no folder of that name and it is no hub id"),
-        ("nobody/nothing", "can't get model 'nobody/nothing' from the hub .*; a folder of that name does not exist"),
-        (__file__, r"test_hub\.py is a file; expected the folder of a transformers model"),
+        ("nobody/nothing", "can't get model 'nobody/nothing' from the hub .*; no folder of that name"),
+        (__file__, r"test_repository\.py is a file; expected the folder of a transformers model"),
     ],
 )
 def test_what_is_not_there_is_one_clear_line(source: str, message: str) -> None:

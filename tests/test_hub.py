@@ -1,0 +1,34 @@
+"""Repositories themselves are in tests/models/test_load.py and tests/attributes/test_repository.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hspace.errors import HspaceError
+from hspace.hub import read_json, short, snapshot
+
+
+def test_a_configuration_is_an_object(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    with pytest.raises(HspaceError, match="^no model here$"):
+        read_json(path, "no model here")
+    path.write_text('{"a": 1}')
+    assert read_json(path, "") == {"a": 1}
+    for text, message in (("{", r"config\.json is no JSON \("), ("[1]", r"config\.json is no JSON object but list")):
+        path.write_text(text)
+        with pytest.raises(HspaceError, match=message):
+            read_json(path, "")
+
+
+@pytest.mark.parametrize("name", ["plain", "a/b/c", "", "no good/name!", "nobody/nothing"])
+def test_what_is_not_on_the_hub_is_one_line(name: str) -> None:
+    with pytest.raises(HspaceError, match="what else it could be") as caught:
+        snapshot(name, list, "what else it could be")
+    assert "\n" not in str(caught.value)
+
+
+def test_long_messages_of_others_are_cut() -> None:
+    assert len(short(OSError("long " * 1000))) <= 240
+    assert short(ValueError()) == "ValueError"
