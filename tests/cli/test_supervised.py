@@ -103,6 +103,7 @@ def test_a_scorer_of_ones_own(run: Run, tiny_folder: Path, scorer: Path) -> None
     for follow_up in (("inspect", "supervised.safetensors"), edit):
         result = run(*follow_up)
         assert result.exit_code == 0, result.output
+        assert "inspect" not in follow_up or "2 with" in result.output
 
 
 def test_scores_from_a_table(run: Run, tiny_folder: Path) -> None:

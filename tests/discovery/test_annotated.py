@@ -34,6 +34,7 @@ def test_the_direction_is_the_difference_of_both_ends(sampler: hspace.Sampler, s
     for mine, row in zip(found, expected, strict=True):
         assert float(mine @ row / mine.norm() / row.norm()) > 1 - 1e-6
     assert annotated.directions_.names == ("red", "warm", "green")
+    assert annotated.directions_["red"].origin["seeds"] == [[30, 53]]
     high, low = annotated.extremes_["red"]
     assert set(high) == {SEEDS[i] for i in order[-5:].tolist()}
     assert set(low) == {SEEDS[i] for i in order[:5].tolist()}

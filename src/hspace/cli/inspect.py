@@ -50,7 +50,7 @@ def _about(directions: Directions) -> dict[str, str]:
         "grid": f"{len(schedule)} steps, {reach}",
         "eta": f"{etas[0]:g}" if len(etas) == 1 else f"{etas[0]:g} to {etas[-1]:g}, one a step",
         "injection": setting.injection,
-        "unit": "strength 1 = one standard deviation of h, at every t",
+        "unit": f"strength 1 = one standard deviation of {'h, at every t' if setting.space == 'h' else 'x_T'}",
     }
 
 
@@ -69,6 +69,9 @@ def _notes(direction: Direction) -> str:
     origin, notes = direction.origin, []
     if "moves" in origin:
         notes.append("moves {attribute} {change:+.1f}".format(**origin["moves"]))
+    if "positives" in origin:
+        notes.append(f"{origin['positives']} with, {origin['negatives']} without, {origin['parameters']['classifier']}")
+    notes += [f"without {x['name']}, cosine {x['cosine_before']:+.2f} before" for x in origin.get("without", ())]
     if "singular_value" in origin:
         notes.append(f"singular value {origin['singular_value']:.3g} at t = {origin['timestep']}")
     if origin.get("converged") is False:

@@ -122,7 +122,8 @@ class Supervised:
         return {
             "method": type(self).__name__.lower(),
             "attribute": name,
-            "parameters": {**about, **origin},
+            **{key: value for key, value in origin.items() if key == "seeds"},
+            "parameters": {**about, **{key: value for key, value in origin.items() if key != "seeds"}},
             "positives": positives,
             "negatives": negatives,
             "mean_accuracy": accuracy,
