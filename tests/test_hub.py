@@ -12,7 +12,7 @@ from hspace.hub import read_json, short, snapshot
 
 def test_a_configuration_is_an_object(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
-    with pytest.raises(HspaceError, match="^no model here$"):
+    with pytest.raises(HspaceError, match=r"^no model here$"):
         read_json(path, "no model here")
     path.write_text('{"a": 1}')
     assert read_json(path, "") == {"a": 1}

@@ -10,7 +10,7 @@ import hspace
 from hspace.attributes import load_scorer
 from hspace.faces import FACTORS
 
-STRENGTHS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
+STRENGTHS = (-3.0, -1.5, 0.0, 1.5, 3.0)
 
 
 def find(work: Work) -> None:
@@ -34,7 +34,7 @@ def response(work: Work) -> None:
     for name in SEVEN:
         edits = [strength * directions[name] for strength in STRENGTHS if strength]
         table = work.table(sampler, edits, FRESH)
-        table = torch.cat([table[:3], plain[None], table[3:]])  # (7, 64, 12)
+        table = torch.cat([table[:2], plain[None], table[2:]])  # (5, 64, 12)
         change = table[-1] - table[0]
         own = table[:, :, FACTORS.index(name)].mean(1).tolist()
         found[name] = {

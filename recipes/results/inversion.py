@@ -16,7 +16,6 @@ def measure(work: Work) -> None:
     images = portraits(HELD_OUT)
     found = {}
     for name, eta, refine in (
-        ("DDIM, plain", 0.0, 0),
         ("DDIM, 5 fixed-point iterations", 0.0, 5),
         ("edit-friendly DDPM", 1.0, 0),
     ):

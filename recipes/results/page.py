@@ -69,7 +69,7 @@ def _annotated(work: Work) -> str:
     head = ["factor", "own score at -3 .. 3", "Spearman", "change -3 to 3", "largest other", "cosine", "accuracy"]
     return f"""## Annotated directions
 
-`hspace.Annotated` on 1,000 samples, 100 extremes at each end, all seven factors from one pass; then 64 fresh seeds at seven
+`hspace.Annotated` on 1,000 samples, 100 extremes at each end, all seven factors from one pass; then 64 fresh seeds at five
 strengths. *Cosine* is that with the direction of `hspace.Labelled` from 20 + 20 rendered portraits, those with the most and
 the least of the factor among 200, inverted by DDIM. *Accuracy* is the cross-validated balanced accuracy by which h at the
 best timestep tells both ends apart: nearest mean / linear SVM / logistic regression.
@@ -122,7 +122,7 @@ def _swapped(work: Work) -> str:
     ]
     return f"""## What comes with h
 
-`hspace.swap`: h of 200 samples replaced by that of 200 others at all timesteps. Least squares, score(swapped) =
+`hspace.swap`: h of 100 samples replaced by that of 100 others at all timesteps. Least squares, score(swapped) =
 a score(donor) + b score(receiver) + c: *a* is what comes with h, *b* what stays with x_T and the skip connections.
 
 {_table(["factor", "a, symmetric", "b, symmetric", "a, asymmetric", "b, asymmetric"], rows)}"""
@@ -135,7 +135,7 @@ def _variants(work: Work) -> str:
     rows = [[label, *(f"{row[name]:+.2f}" for name in names)] for label, row in found.items()]
     return f"""## Why some factors hardly move
 
-Change of the own factor between -3 and 3 (or as said) on 16 fresh seeds, for directions found or used in other ways.
+Change of the own factor between -3 and 3 (or as said) on 12 fresh seeds, for directions found or used in other ways.
 
 {_table(["variant", *names], rows)}"""
 
@@ -149,7 +149,7 @@ def _efficiency(work: Work) -> str:
     ]
     return f"""## How many labelled examples
 
-Change of {data["factor"]} on 24 fresh seeds along the mean difference of n + n samples, drawn at random from those of the
+Change of {data["factor"]} on 16 fresh seeds along the mean difference of n + n samples, drawn at random from those of the
 highest and of the lowest 30 percent, in h and in x_T (figure 8a of Haas et al.).
 
 ![Effect against the number of labelled examples](sample-efficiency.png)

@@ -201,3 +201,22 @@ def test_numbers_become_labels() -> None:
 def test_numbers_that_do_not_fall_into_classes(values: list[float], options: dict[str, float], message: str) -> None:
     with pytest.raises(HspaceError, match=message):
         split(values, **options)
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_a_batch_that_ran_out_of_memory_counts_once(tiny: hspace.Denoiser, eta: float) -> None:
+    calls: list[int] = []
+
+    def refuse(_: object, args: tuple[Tensor, ...]) -> None:
+        calls.append(len(args[0]))
+        if calls == [10, 10]:  # in the middle of the first batch
+            raise torch.cuda.OutOfMemoryError
+
+    handle = tiny.network.register_forward_pre_hook(refuse)
+    try:
+        shrunk = fit(hspace.Sampler(tiny, steps=3, eta=eta, max_batch_size=12), PICTURES, LABELS)
+    finally:
+        handle.remove()
+    assert calls[2] == 6
+    whole = fit(hspace.Sampler(tiny, steps=3, eta=eta, batch_size=5), PICTURES, LABELS)
+    torch.testing.assert_close(shrunk.directions_[0].vectors, whole.directions_[0].vectors, rtol=1e-4, atol=1e-6)

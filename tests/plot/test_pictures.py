@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from PIL import Image
 import hspace
 from hspace.diffusion import SeedLatents
 from hspace.directions import Directions, Edit
-from hspace.plot import grid, strip, to_uint8
+from hspace.plot import crossed, grid, strip, to_uint8
 
 SamplerOf = Callable[..., hspace.Sampler]
 Pixels = NDArray[np.uint8]
@@ -174,3 +175,26 @@ def test_what_can_not_be_drawn(
 ) -> None:
     with pytest.raises(hspace.HspaceError, match=message):
         strip(sampler, latents, directions, strengths, titles=titles)
+
+
+def test_a_table_of_crossed_pictures_has_each_in_its_place() -> None:
+    def flat(values: list[float]) -> torch.Tensor:
+        return torch.tensor(values).reshape(-1, 1, 1, 1).expand(-1, 3, 96, 96)
+
+    layout = [[None, 0.1, 0.2, 0.3], [-0.1, 0.4, 0.5, 0.6], [-0.2, 0.7, 0.8, 0.9]]
+    sheet = pixels_of(
+        crossed(flat([-0.1, -0.2]), flat(layout[0][1:]), flat([*layout[1][1:], *layout[2][1:]]), "ab", "xyz")
+    )
+    corners = {}
+    for row, values in enumerate(layout):
+        for column, value in enumerate(values):
+            if value is not None:
+                y, x = np.nonzero((sheet == to_uint8(flat([value]))[0, 0, 0]).all(2))
+                assert len(y) >= 96 * 96
+                corners[row, column] = (int(np.median(y)), int(np.median(x)))
+    for (row, column), (y, x) in corners.items():
+        assert abs(y - corners[row, 3][0]) <= 1  # a label's smooth edge may have a shade too
+        assert abs(x - corners[2, column][1]) <= 1
+    for axis, line in ((1, [(2, column) for column in range(4)]), (0, [(row, 3) for row in range(3)])):
+        places = [corners[place][axis] for place in line]
+        assert all(b - a >= 96 for a, b in pairwise(places))

@@ -39,11 +39,12 @@ from hspace.errors import HspaceError
 from hspace.models.denoiser import Denoiser
 from hspace.progress import Advance
 
-__all__ = ["Inversion", "check_pictures", "inverted", "joined"]
+__all__ = ["Inversion", "Part", "check_pictures", "inverted", "joined"]
 
 FORMAT = "hspace-inversion-1"
 
 Part = tuple[Tensor, Tensor | None, Tensor | None]
+"""x_T, noises and remainder of a batch."""
 
 
 @dataclass(frozen=True, eq=False)

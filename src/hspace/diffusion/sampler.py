@@ -11,14 +11,14 @@ An edited run meets the x_T and the z_t of the original: they are functions of t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from hspace.diffusion.intervention import Blend, Intervention, Recorder, ShiftAt
-from hspace.diffusion.inversion import Chosen, Inversion, check_pictures, inverted, joined
+from hspace.diffusion.inversion import Chosen, Inversion, Part, check_pictures, inverted, joined
 from hspace.diffusion.latents import Latents, SeedLatents, as_seeds
 from hspace.diffusion.schedule import Injection, Schedule, make_schedule
 from hspace.diffusion.setting import Setting, Space
@@ -30,6 +30,8 @@ __all__ = ["Edits", "Sampler"]
 
 Edits = Intervention | Sequence["Intervention | None"] | None
 """One edit for all rows, or one for each row (None: the row stays as it is)."""
+
+_Result = TypeVar("_Result")
 
 
 class _Bound(NamedTuple):
@@ -169,19 +171,27 @@ class Sampler:
             rows.check(self.setting())
         injection, bound = self._bind(edit, len(rows))
         with reporting(progress, len(rows) * len(self.schedule)) as advance:
-            first = 0
-            while first < len(rows):
-                where = slice(first, min(first + self.batch_size, len(rows)))
-                try:
-                    x_0 = self._batch(rows[where], where, bound[where], injection, record, visit, advance)
-                except torch.cuda.OutOfMemoryError:
-                    if not self._may_shrink or self.batch_size == 1:
-                        raise
-                    self.batch_size //= 2
-                    torch.cuda.empty_cache()
-                    continue
-                yield where, x_0
-                first = where.stop
+
+            def sampled(where: slice) -> Tensor:
+                return self._batch(rows[where], where, bound[where], injection, record, visit, advance)
+
+            yield from self._in_batches(len(rows), sampled)
+
+    def _in_batches(self, n: int, work: Callable[[slice], _Result]) -> Iterator[tuple[slice, _Result]]:
+        """Work on n rows; a batch that does not fit a GPU starts again with half of its rows."""
+        first = 0
+        while first < n:
+            where = slice(first, min(first + self.batch_size, n))
+            try:
+                result = work(where)
+            except torch.cuda.OutOfMemoryError:
+                if not self._may_shrink or self.batch_size == 1:
+                    raise
+                self.batch_size //= 2
+                torch.cuda.empty_cache()
+                continue
+            yield where, result
+            first = where.stop
 
     @torch.no_grad()
     def _batch(
@@ -264,12 +274,13 @@ class Sampler:
         chosen = as_seeds(range(n) if seeds is None else seeds)
         if len(chosen) != n or len(labels) != n:
             raise HspaceError(f"expected a seed and a name for each of {n} pictures")
-        parts = []
         with reporting(progress, n * len(self.schedule), "inverting") as advance:
-            for first in range(0, n, self.batch_size):
-                where = slice(first, min(first + self.batch_size, n))
+
+            def part(where: slice) -> Part:
                 x_0 = images[where].to(self.model.device, self.model.state_dtype)
-                parts.append(inverted(self.model, self.schedule, x_0, chosen[where], refine, where, record, advance))
+                return inverted(self.model, self.schedule, x_0, chosen[where], refine, where, record, advance)
+
+            parts = [found for _, found in self._in_batches(n, part)]
         start, noises, rest = (joined(column) for column in zip(*parts, strict=True))
         unknown = torch.full((n,), torch.nan)
         found = Inversion(start, noises, rest, images.detach().float().cpu(), self.setting(), labels, unknown)
@@ -318,7 +329,7 @@ def _of_rows(rows: Sequence[ShiftAt | None]) -> Callable[[int], Callable[[Tensor
         if not any(isinstance(change, Blend) for change in found):
             return lambda h: h + shift.to(h)
         keep = stacked(keeps)
-        return lambda h: keep.to(h) * h + shift.to(h)
+        return lambda h: h * keep.to(h) + shift.to(h)  # h first: its memory layout stays, on which last bits depend
 
     return change_at
 

@@ -148,8 +148,9 @@ class Labelled(Supervised):
         """h of a batch at every timestep, or its x_T; a picture's noise, where there is any, is that of its number."""
         recorded: dict[int, Tensor] = {}
 
-        def record(timestep: int, h: Tensor, _: slice) -> None:
-            recorded[timestep] = h.flatten(1)
+        def record(timestep: int, h: Tensor, where: slice) -> None:
+            flat = h.flatten(1)
+            recorded.setdefault(timestep, flat.new_empty(len(rows), flat.shape[1]))[where] = flat
 
         recorder = record if self.space == "h" else None
         inversion = sampler.invert(images, refine=self.refine, seeds=rows, record=recorder, reconstruct=False)

@@ -2,6 +2,6 @@
 
 from hspace.plot.curves import singular_values, spectrum
 from hspace.plot.heatmaps import heatmaps
-from hspace.plot.pictures import grid, strip, to_uint8
+from hspace.plot.pictures import crossed, grid, strip, to_uint8
 
-__all__ = ["grid", "heatmaps", "singular_values", "spectrum", "strip", "to_uint8"]
+__all__ = ["crossed", "grid", "heatmaps", "singular_values", "spectrum", "strip", "to_uint8"]

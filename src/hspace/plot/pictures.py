@@ -15,7 +15,7 @@ from hspace.directions import Direction, Directions, Edit
 from hspace.errors import HspaceError
 from hspace.progress import Progress
 
-__all__ = ["grid", "strip", "to_uint8"]
+__all__ = ["crossed", "grid", "strip", "to_uint8"]
 
 _SHORTEST = 96  # pictures are enlarged by whole factors to at least this, so that labels fit and details show
 _GAP, _TEXT = 4, 16
@@ -98,6 +98,38 @@ def strip(
     lines, groups = (names, seeds) if several else (seeds, names)
     heads = [f"{strength:+g}" if strength else "0" for strength in strengths]
     return table(np.array_split(tiles, len(lines)), titles or lines, heads, groups)
+
+
+def crossed(
+    left: Float[Tensor, "r c y x"],
+    above: Float[Tensor, "k c y x"],
+    inside: Float[Tensor, "n c y x"],
+    titles: Sequence[str],
+    heads: Sequence[str],
+) -> Image.Image:
+    """A table of pictures that come of two others each: one to the left, one above.
+
+    Args:
+        left: A picture for each row.
+        above: One for each column.
+        inside: r * k pictures, row by row.
+        titles: Of the rows.
+        heads: Of the columns.
+
+    Example:
+        >>> import torch
+        >>> from hspace.plot import crossed
+        >>> crossed(*(torch.zeros(n, 3, 64, 64) for n in (1, 2, 2)), ["a"], ["b", "c"]).height
+        292
+    """
+    side, top, middle = tiles_of(left), tiles_of(above), tiles_of(inside)
+    blank = np.full_like(side[:1], 255)
+    middle = middle.reshape(len(side), len(top), *middle.shape[1:])
+    rows = [
+        np.concatenate([blank, top]),
+        *(np.concatenate([one[None], row]) for one, row in zip(side, middle, strict=True)),
+    ]
+    return table(rows, ["", *titles], ["", *heads])
 
 
 def _names(rows: Latents) -> list[str]:
