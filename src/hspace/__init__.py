@@ -12,7 +12,7 @@
 
 from hspace import plot
 from hspace.diffusion import Sampler
-from hspace.directions import Direction, Directions, Edit
+from hspace.directions import Direction, Directions, Edit, Recipe, swap, transfer
 from hspace.discovery import PCA, Annotated, Jacobian, Labelled, calibrate, random_directions
 from hspace.errors import HspaceError, HspaceWarning
 from hspace.models import Denoiser, load
@@ -29,10 +29,13 @@ __all__ = [
     "HspaceWarning",
     "Jacobian",
     "Labelled",
+    "Recipe",
     "Sampler",
     "__version__",
     "calibrate",
     "load",
     "plot",
     "random_directions",
+    "swap",
+    "transfer",
 ]

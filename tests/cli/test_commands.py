@@ -212,3 +212,13 @@ def test_edit_projects_others_out(run: Run, directions_file: Path, tiny_folder: 
     same = run("edit", "mixed.safetensors", "-m", tiny_folder, "--without", "mixed")
     assert same.exit_code == 2
     assert "nothing is left of 'mixed'" in same.stderr
+
+
+def test_h_of_other_samples_is_drawn_in_a_table(run: Run, tiny_folder: Path, tmp_path: Path) -> None:
+    arguments = ("swap", "-m", tiny_folder, "--device", "cpu", "-s", 2, "--seeds", "0:2", "--donors", "5,6,7")
+    result = run(*arguments, "--window", "99:0")
+    assert result.exit_code == 0, result.output
+    assert "2 samples with the h of 3 others in swap.png" in result.output
+    with Image.open(tmp_path / "swap.png") as picture:
+        assert picture.width > 4 * 96
+        assert picture.height > 3 * 96

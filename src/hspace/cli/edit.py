@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import interpolate
 
 from hspace.atomic import writing
 from hspace.cli import options
+from hspace.cli.recipe import draw, save
 from hspace.cli.session import open_model, open_sampler, sampler_for, say
-from hspace.diffusion import Inversion, Sampler
-from hspace.directions import Direction, Directions, Edit
+from hspace.diffusion import Inversion, Sampler, Setting
+from hspace.directions import Direction, Directions, Edit, Term
 from hspace.errors import HspaceError
+from hspace.masks import as_masks
+from hspace.models import Denoiser
 from hspace.plot import strip
 
-__all__ = ["command"]
+__all__ = ["command", "mask_for"]
+
+_WITH_A_RECIPE = {"recipe", "out", "model", "device"}
 
 
 def command(
-    file: Annotated[Path, typer.Argument(help="File of directions.")],
+    file: Annotated[Path | None, typer.Argument(help="File of directions; not with --recipe.")] = None,
     direction: Annotated[
         list[str] | None,
         typer.Option("--direction", "-d", help="Name; may be repeated: a row for each. Default: all, up to 8."),
     ] = None,
     together: Annotated[
-        list[str] | None, typer.Option("--set", help="NAME=STRENGTH; may be repeated: one edit of them all.")
+        list[str] | None,
+        typer.Option("--set", help="NAME=STRENGTH, or FILE:NAME=STRENGTH; may be repeated: one edit of them all."),
     ] = None,
     without: Annotated[
         list[str] | None,
@@ -45,10 +55,20 @@ def command(
     window: Annotated[
         str | None, typer.Option(help="Timesteps at which the edit acts, from high to low, such as 700:300.")
     ] = None,
+    mask: Annotated[
+        str | None,
+        typer.Option(help="Where the edit acts: a box x0,y0,x1,y1 in pixels, or a PNG, averaged to the size of h."),
+    ] = None,
     injection: Annotated[
         str | None, typer.Option(help="symmetric or asymmetric. Default: as the directions were found to go in.")
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="PNG.")] = Path("strip.png"),
+    save_recipe: Annotated[
+        Path | None, typer.Option(help="JSON: all that makes the pictures of the one edit (factor 1) again.")
+    ] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="Draw the pictures of this recipe, as --save-recipe wrote it, instead.")
+    ] = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="Default: the one the directions were found in.")
     ] = None,
@@ -59,8 +79,16 @@ def command(
     device: options.Device = None,
     dtype: options.Dtype = "float32",
 ) -> None:
-    """Draw a strip: rows of seeds (or directions), columns of strengths."""
-    directions = Directions.load(file)
+    """Draw a strip: rows of seeds (or directions), columns of strengths. With --recipe, the pictures of a recipe."""
+    given = dict(locals())
+    if recipe is not None:
+        changed = [name for name, p in signature(command).parameters.items() if given[name] != p.default]
+        draw(recipe, model, device, out, others=[name for name in changed if name not in _WITH_A_RECIPE])
+        return
+    if file is None:
+        raise HspaceError("give a file of directions, or --recipe")
+    opened = {file: Directions.load(file)}
+    directions = opened[file]
     chosen = options.parse_seeds(seeds)
     span = options.parse_window(window)
     mode = None if injection is None else options.parse_injection(injection)
@@ -70,23 +98,32 @@ def command(
         raise HspaceError("--photo is edited on the grid it was inverted on: leave out --steps, --eta and --start")
     if together and direction:
         raise HspaceError("--direction draws a row for each, --set one edit of them all: give one of the two")
-    kept_out = [_other(text, directions) for text in without or []]
+    kept_out = [_named(text, directions, opened) for text in without or []]
 
     def direction_of(name: str) -> Direction:
-        return _cleaned(directions[name], kept_out, per_timestep) if kept_out else directions[name]
+        found = _named(name, directions, opened)
+        return _cleaned(found, kept_out, per_timestep) if kept_out else found
 
     if together:
-        terms = [
-            Edit.of(direction_of(name), value, window=span, injection=mode) for name, value in map(_setting, together)
-        ]
-        edits = [sum(terms[1:], start=terms[0])]
+        rows = [[(direction_of(name), strength) for name, strength in map(_setting, together)]]
     else:
         left = [name for name in directions.names if name not in (without or [])]
-        names = direction or left[:8] or list(directions.names)
-        edits = [Edit.of(direction_of(name), window=span, injection=mode) for name in names]
+        rows = [[(direction_of(name), 1.0)] for name in direction or left[:8] or list(directions.names)]
+    if save_recipe is not None:
+        if len(rows) > 1:
+            raise HspaceError(
+                f"--save-recipe is for one edit, not for {len(rows)} rows: give one --direction, or --set"
+            )
+        options.check_writable(save_recipe)
     columns = options.parse_floats(strengths or ("0,0.5,1" if together else "-3,-1.5,0,1.5,3"), "--strengths")
     found = directions.setting
-    denoiser = open_model(model or found.model_id, found.tap, device, dtype)
+    taps = [d.setting.tap for row in rows for d, _ in row if d.setting.space == "h"]
+    denoiser = open_model(model or found.model_id, taps[0] if taps else None, device, dtype)
+
+    def term_of(direction: Direction, strength: float) -> Term:
+        return Term(direction, strength, span, None if mask is None else mask_for(mask, denoiser, direction.setting))
+
+    edits = [Edit([term_of(*pair) for pair in row], mode) for row in rows]
     schedule = found.schedule
     if inversion is not None:
         sampler = sampler_for(inversion, denoiser, batch_size)
@@ -98,16 +135,33 @@ def command(
     else:
         number = len(schedule) if steps is None else steps
         sampler = open_sampler(denoiser, number, eta or str(schedule.etas[0]), start, batch_size)
-    picture = strip(sampler, chosen if inversion is None else inversion, edits, columns, progress=True)
+    samples = chosen if inversion is None else inversion
+    picture = strip(sampler, samples, edits, columns, progress=True)
     with writing(out) as partial:
         picture.save(partial)
     say(f"strip of {', '.join(edit.name for edit in edits)} in {out}")
+    if save_recipe is not None:
+        save(save_recipe, edits[0], sampler, samples, list(opened), photo)
 
 
-def _other(text: str, directions: Directions) -> Direction:
-    """A direction of `--without`, by name in the same file or in another."""
-    file, colon, name = text.rpartition(":")
-    return Directions.load(file)[name] if colon else directions[name]
+def mask_for(text: str, model: Denoiser, setting: Setting) -> Float[Tensor, "y x"]:
+    """`--mask` at the resolution of what directions of a setting move, by averaging over the area of each cell."""
+    if len(setting.h_shape) != 3:
+        raise HspaceError(f"--mask needs an h with height and width, not one of shape {setting.h_shape}")
+    height, width = model.image_shape[1:]
+    whole = as_masks(text, (height, width), scale=model.latent_scale)
+    return interpolate(whole[None], size=setting.h_shape[1:], mode="area")[0, 0]
+
+
+def _named(text: str, directions: Directions, opened: dict[Path, Directions]) -> Direction:
+    """A direction by name in the same file, or as FILE:NAME in another, which is then among those opened."""
+    name = text.rpartition(":")[2]
+    if text in directions or name == text:
+        return directions[text]
+    file = Path(text.removesuffix(f":{name}"))
+    if file not in opened:
+        opened[file] = Directions.load(file)
+    return opened[file][name]
 
 
 def _cleaned(direction: Direction, others: Sequence[Direction], per_timestep: bool) -> Direction:

@@ -235,9 +235,9 @@ class Direction:
         return Edit.of(self, window=(first, last))
 
     @property
-    def injection(self) -> Injection:
-        """It goes in as it was found to, unless an `Edit` says otherwise."""
-        return self.setting.injection
+    def injection(self) -> Injection | None:
+        """It goes in as it was found to, unless an `Edit` says otherwise; a direction of x_T goes with any other."""
+        return self.setting.injection if self.setting.space == "h" else None
 
     def bind(self, setting: Setting, device: torch.device) -> ShiftAt | None:
         """A direction is an edit: itself at strength 1."""

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hspace.diffusion import Latents, Sampler
 from hspace.diffusion.intervention import ShiftAt
 from hspace.diffusion.schedule import Injection
 from hspace.diffusion.setting import Setting
 from hspace.directions.direction import Direction, check_strength
 from hspace.errors import HspaceError
 
-__all__ = ["Edit", "Term"]
+__all__ = ["Edit", "Term", "check_mask", "check_window", "within"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,13 +43,10 @@ class Term:
 
     def __post_init__(self) -> None:
         check_strength(self.strength)
-        if self.window is not None and self.window[0] < self.window[1]:
-            first, last = self.window
-            raise HspaceError(f"a window goes down from a high timestep to a low one, not from {first} to {last}")
+        check_window(self.window)
         if self.window is not None and self.in_noise:
             raise HspaceError(f"{self.direction.name!r} is a direction of x_T: it acts at the start, in no window")
-        if self.mask is not None:
-            _check_mask(self.mask, self.direction.setting)
+        check_mask(self.mask, self.direction.setting)
 
     @property
     def in_noise(self) -> bool:
@@ -74,7 +73,11 @@ class Edit:
 
     Args:
         terms: Directions with strength, window and mask. They may come from different grids, and some from x_T.
-        injection: How the shift goes in; None: as the directions were found to, symmetric where they differ.
+        injection: How the shift goes in; None: as the directions were found to, symmetric where they differ. It stays
+            None where x_T alone is moved: such an edit goes with any other.
+
+    Raises:
+        HspaceError: No term at all.
 
     Example:
         >>> import torch
@@ -93,8 +96,10 @@ class Edit:
     injection: Injection | None = None
 
     def __post_init__(self) -> None:
-        if self.injection is None:
-            found = {term.direction.injection for term in self.terms if not term.in_noise}
+        if not self.terms:
+            raise HspaceError("an edit needs at least 1 term")
+        found = {term.direction.injection for term in self.terms if not term.in_noise}
+        if self.injection is None and found:
             object.__setattr__(self, "injection", found.pop() if len(found) == 1 else "symmetric")
 
     @classmethod
@@ -121,9 +126,10 @@ class Edit:
             other = Edit.of(other, injection=self.injection)
         if not isinstance(other, Edit):
             return NotImplemented
-        if self.injection != other.injection:
+        modes = {self.injection, other.injection} - {None}
+        if len(modes) > 1:
             raise HspaceError("a symmetric and an asymmetric edit can't be summed: give their terms to one Edit")
-        return Edit((*self.terms, *other.terms), self.injection)
+        return Edit((*self.terms, *other.terms), modes.pop() if modes else None)
 
     __radd__ = __add__
 
@@ -141,6 +147,31 @@ class Edit:
 
     def __rsub__(self, other: Edit | Direction) -> Edit:
         return -self + other
+
+    def save(
+        self,
+        path: str | PathLike[str],
+        sampler: Sampler,
+        latents: Latents | Iterable[int],
+        *,
+        files: Sequence[str | PathLike[str]],
+        photo: str | PathLike[str] | None = None,
+    ) -> None:
+        """A JSON recipe of the pictures `sampler.run(latents, edit)`; see `hspace.directions.recipe`.
+
+        Args:
+            path: Of the recipe.
+            sampler: Of the run.
+            latents: Of the run, or seeds.
+            files: Those that the directions are saved in.
+            photo: The file of the inversion, where the latents are one.
+
+        Raises:
+            HspaceError: A direction that is in none of the files; latents that are not in `photo`.
+        """
+        from hspace.directions.recipe import Recipe
+
+        Recipe.of(self, sampler, latents, files, photo=photo).save(path)
 
     def bind(self, setting: Setting, device: torch.device) -> ShiftAt | None:
         """The shifts for one run: every direction retimed to its grid; None if all strengths are 0."""
@@ -170,10 +201,34 @@ class Edit:
         return sum(parts[1:], start=parts[0]) if parts else None
 
 
-def _check_mask(mask: Tensor, setting: Setting) -> None:
+def check_window(window: tuple[int, int] | None) -> None:
+    """Whether a window goes down.
+
+    Raises:
+        HspaceError: It goes up.
+    """
+    if window is not None and window[0] < window[1]:
+        raise HspaceError(f"a window goes down from a high timestep to a low one, not from {window[0]} to {window[1]}")
+
+
+def within(window: tuple[int, int] | None, timestep: int) -> bool:
+    """Whether a timestep is in a window; None is all of them."""
+    return window is None or window[0] >= timestep >= window[1]
+
+
+def check_mask(mask: Tensor | None, setting: Setting) -> None:
+    """Whether a mask lies over what a setting's directions move.
+
+    Raises:
+        HspaceError: Another size, numbers beyond [0, 1] or NaN; or an h without height and width.
+    """
+    if mask is None:
+        return
     size = tuple(setting.h_shape[-2:])
-    if len(setting.h_shape) != 3 or tuple(mask.shape) != size:
-        where = "h" if setting.space == "h" else "x_T"
+    where = "h" if setting.space == "h" else "x_T"
+    if len(setting.h_shape) != 3:
+        raise HspaceError(f"a mask needs an h with height and width, not one of shape {setting.h_shape}")
+    if tuple(mask.shape) != size:
         raise HspaceError(f"a mask of an edit has the resolution of {where}, {size}, not {tuple(mask.shape)}")
     if not bool(((mask >= 0) & (mask <= 1)).all()):
         raise HspaceError("a mask of an edit holds numbers from 0 to 1")
