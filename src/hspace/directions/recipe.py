@@ -2,8 +2,8 @@
 
 It holds names and SHA-256 hashes of the direction files, what each term does, the setting of the run with the model's
 id and weight hash, the precision and batch size (the last bits of a picture depend on both), and seeds or the rows of
-an inversion file. No tensor is in it but masks. On the same device, version of torch and number of threads the pictures are the same bit
-for bit; on others rounding may differ in the last bits.
+an inversion file. No tensor is in it but masks. On the same device, version of torch and number of threads the pictures
+are the same bit for bit; on others rounding may differ in the last bits.
 """
 
 from __future__ import annotations
