@@ -11,7 +11,7 @@
 """
 
 from hspace import plot
-from hspace.diffusion import Sampler
+from hspace.diffusion import Sampler, backpropagate
 from hspace.directions import Direction, Directions, Edit, Recipe, swap, transfer
 from hspace.discovery import PCA, Annotated, Jacobian, Labelled, calibrate, random_directions
 from hspace.errors import HspaceError, HspaceWarning
@@ -32,6 +32,7 @@ __all__ = [
     "Recipe",
     "Sampler",
     "__version__",
+    "backpropagate",
     "calibrate",
     "load",
     "plot",

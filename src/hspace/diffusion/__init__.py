@@ -1,5 +1,6 @@
 """The reverse process: schedules, latents from seeds, and the sampler that records and edits h."""
 
+from hspace.diffusion.backprop import Gradients, backpropagate
 from hspace.diffusion.intervention import Blend, Intervention, Recorder, ShiftAt
 from hspace.diffusion.inversion import Chosen, Inversion
 from hspace.diffusion.latents import Latents, SeedLatents
@@ -10,6 +11,7 @@ from hspace.diffusion.setting import Setting, Space
 __all__ = [
     "Blend",
     "Chosen",
+    "Gradients",
     "Injection",
     "Intervention",
     "Inversion",
@@ -21,5 +23,6 @@ __all__ = [
     "Setting",
     "ShiftAt",
     "Space",
+    "backpropagate",
     "make_schedule",
 ]

@@ -22,6 +22,7 @@ from hspace.diffusion.inversion import Chosen, Inversion, Part, check_pictures, 
 from hspace.diffusion.latents import Latents, SeedLatents, as_seeds
 from hspace.diffusion.schedule import Injection, Schedule, make_schedule
 from hspace.diffusion.setting import Setting, Space
+from hspace.diffusion.step import Change, stepped
 from hspace.errors import HspaceError
 from hspace.models.denoiser import Denoiser, Spacing
 from hspace.progress import Advance, Progress, reporting
@@ -167,8 +168,7 @@ class Sampler:
     ) -> Iterator[tuple[slice, Tensor]]:
         """As `run`, batch by batch: yields the rows and their x_0 on the model's device, and keeps nothing."""
         rows = self.as_latents(latents)
-        if isinstance(rows, Inversion | Chosen):
-            rows.check(self.setting())
+        self.check(rows)
         injection, bound = self._bind(edit, len(rows))
         with reporting(progress, len(rows) * len(self.schedule)) as advance:
 
@@ -212,19 +212,10 @@ class Sampler:
         for i, (timestep, sigma) in enumerate(zip(schedule.timesteps, schedule.sigmas, strict=True)):
             if visit is not None:
                 visit(timestep, x_t, where)
-            change = change_at(timestep)
-            if change is None or injection == "symmetric":
-                (eps, x_0), h = model.observe(x_t, timestep, change=change)
-            else:
-                encoding = model.encode(x_t, timestep)
-                h = encoding.h
-                eps = model.decode(encoding).eps  # apart: in one batch of both a shift of 0 would change last bits
-                x_0 = model.decode(encoding, change(h)).x_0
+            z = latents.z(timestep) if sigma > 0 else None
+            x_t, h = stepped(model, schedule, i, x_t, z, change_at(timestep), injection)
             if record is not None:
                 record(timestep, h, where)
-            x_t = schedule.step(i, x_0, eps)
-            if sigma > 0:
-                x_t = x_t + sigma * latents.z(timestep).to(x_t)
             advance(len(x_t))
         remainder = latents.remainder()
         return x_t if remainder is None else x_t + remainder.to(x_t)
@@ -290,6 +281,15 @@ class Sampler:
         """Latents as they are, seeds as the latents they stand for."""
         return latents if isinstance(latents, Latents) else self.latents(latents)
 
+    def check(self, latents: Latents) -> None:
+        """Whether latents belong to this grid; those of seeds do to any.
+
+        Raises:
+            HspaceError: An inversion on another grid or with another model.
+        """
+        if isinstance(latents, Inversion | Chosen):
+            latents.check(self.setting())
+
     def _bind(self, edit: Edits, n: int) -> tuple[Injection, list[_Bound]]:
         """How shifts go in, and what every row's edit does; each distinct edit is bound once."""
         edits = list(edit) if isinstance(edit, Sequence) else [edit] * n
@@ -305,7 +305,7 @@ class Sampler:
         return injection, [bound.get(id(e), _Bound()) for e in edits]
 
 
-def _of_rows(rows: Sequence[ShiftAt | None]) -> Callable[[int], Callable[[Tensor], Tensor] | None]:
+def _of_rows(rows: Sequence[ShiftAt | None]) -> Callable[[int], Change | None]:
     """timestep -> what becomes of the h (b, *h_shape) of a batch; None where nothing changes."""
     distinct = list(dict.fromkeys(rows))
 
@@ -313,7 +313,7 @@ def _of_rows(rows: Sequence[ShiftAt | None]) -> Callable[[int], Callable[[Tensor
         """(b, *h_shape), or (1, *h_shape) where all rows share one."""
         return torch.stack([by_row[row] for row in (rows if len(distinct) > 1 else distinct)])
 
-    def change_at(timestep: int) -> Callable[[Tensor], Tensor] | None:
+    def change_at(timestep: int) -> Change | None:
         drawn = {row: row(timestep) if row else None for row in distinct}
         found = [change for change in drawn.values() if change is not None]
         if not found:

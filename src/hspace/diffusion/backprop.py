@@ -1,0 +1,149 @@
+r"""Gradients through the whole sampler, in the memory of one step.
+
+A loss of x_0 depends on parameters theta that change h at every step. Only the small latents are kept on the way down;
+on the way back every segment of steps runs once more, with its graph (Chen et al., arXiv 1604.06174; the algorithm of
+Zhang et al., arXiv 2310.09912, is of this kind):
+
+    without a graph:  X[S] = x_T;  X[i-1] = step_i(X[i]; theta)              keep the X
+    g = dL/dx_0
+    with a graph, i = 1 .. S:  y = step_i(X[i]; theta);  g, dtheta = vjp(y, (X[i], theta); g)
+
+The result equals that of automatic differentiation through everything, to rounding. With `segment` steps in a graph
+there are fewer latents to keep and the last segment need not run twice: memory for time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hspace.diffusion.latents import Latents
+from hspace.diffusion.sampler import Sampler
+from hspace.diffusion.schedule import Injection
+from hspace.diffusion.step import stepped
+from hspace.errors import HspaceError
+from hspace.progress import Progress, reporting
+
+__all__ = ["ChangeOfH", "Gradients", "Loss", "backpropagate"]
+
+ChangeOfH = Callable[[int, Tensor, slice], Tensor]
+"""(timestep, h (b, *h_shape), rows of the run) -> what becomes of h, differentiable, the same whenever it is asked."""
+
+Loss = Callable[[Tensor, slice], Tensor]
+"""(x_0 (b, c, h, w), rows of the run) -> a scalar."""
+
+
+class Gradients(NamedTuple):
+    """What comes beside the gradients of the parameters, which are added to their `.grad`.
+
+    Attributes:
+        loss: Sum over the batches.
+        x_0: (n, c, h, w) the samples, on the CPU.
+        x_T: (n, c, h, w) dL/dx_T, on the CPU.
+    """
+
+    loss: float
+    x_0: Float[Tensor, "n c y x"]
+    x_T: Float[Tensor, "n c y x"]
+
+
+def backpropagate(
+    sampler: Sampler,
+    latents: Latents | Iterable[int],
+    change: ChangeOfH,
+    loss: Loss,
+    *,
+    injection: Injection = "symmetric",
+    segment: int = 1,
+    progress: Progress = False,
+) -> Gradients:
+    """Add the gradients of a loss of x_0 to the `.grad` of every tensor that `change` and `loss` use.
+
+    The network is frozen and gets none. Call it several times to accumulate, or in `torch.autocast`.
+
+    Args:
+        sampler: Draws the samples; a run of more rows than its batch size goes batch by batch, and losses add up.
+        latents: Or seeds.
+        change: What becomes of h at every step.
+        loss: Of the samples of a batch; any differentiable function, such as a reward or the loss of another network.
+        injection: Whether the changed h counts in x_0 and eps, or in x_0 only.
+        segment: Steps in one graph. Memory grows with it; from the number of steps on it is automatic
+            differentiation through everything.
+        progress: True for a bar, or a function of (done, total) image-steps, there and back.
+
+    Raises:
+        HspaceError: A segment below 1; a loss that is no scalar or does not depend on the samples.
+
+    Example:
+        >>> import torch, hspace
+        >>> from hspace.diffusion import backpropagate
+        >>> sampler = hspace.Sampler(hspace.load("faces64", device="cpu"), steps=3, eta=0.0)
+        >>> shift = torch.zeros(sampler.model.h_shape, requires_grad=True)
+        >>> found = backpropagate(sampler, range(2), lambda t, h, rows: h + shift, lambda x_0, rows: x_0.mean())
+        >>> shift.grad.shape, bool(shift.grad.any())
+        (torch.Size([128, 8, 8]), True)
+    """
+    if segment < 1:
+        raise HspaceError(f"segment must be at least 1, not {segment}")
+    rows = sampler.as_latents(latents)
+    sampler.check(rows)
+    model, schedule = sampler.model, sampler.schedule
+    steps = len(schedule)
+    starts = list(range(0, steps, segment))
+    samples, start_gradients, total = [], [], 0.0
+
+    def ran(x_t: Tensor, first: int, here: Latents, where: slice) -> Tensor:
+        """A segment from its first step on."""
+        for i in range(first, min(first + segment, steps)):
+            timestep = schedule.timesteps[i]
+            z = here.z(timestep) if schedule.sigmas[i] > 0 else None
+            x_t, _ = stepped(model, schedule, i, x_t, z, partial(_called, change, timestep, where), injection)
+            advance(len(x_t))
+        return x_t
+
+    again = steps - len(range(starts[-1], steps))  # all but the last segment run twice
+    with reporting(progress, len(rows) * (steps + again)) as advance:
+        for first_row in range(0, len(rows), sampler.batch_size):
+            where = slice(first_row, min(first_row + sampler.batch_size, len(rows)))
+            here = rows[where]
+            kept = [here.x_T().to(model.device, model.state_dtype)]
+            with torch.no_grad():
+                for first in starts[:-1]:
+                    kept.append(ran(kept[-1], first, here, where))
+            gradient: Tensor | None = None
+            for first in reversed(starts):
+                with torch.enable_grad():
+                    x_t = kept.pop().detach().requires_grad_()
+                    y = ran(x_t, first, here, where)
+                    if gradient is None:
+                        rest = here.remainder()
+                        x_0 = y if rest is None else y + rest.to(y)
+                        value = loss(x_0, where)
+                        _check(value)
+                        value.backward()
+                        total += float(value.detach())
+                        samples.append(x_0.detach().cpu())
+                    else:
+                        torch.autograd.backward(y, gradient)
+                gradient = x_t.grad
+                if gradient is None:
+                    raise HspaceError("the loss does not depend on the samples")
+                start_gradient = gradient.cpu()
+            start_gradients.append(start_gradient)
+    return Gradients(total, torch.cat(samples), torch.cat(start_gradients))
+
+
+def _called(change: ChangeOfH, timestep: int, where: slice, h: Tensor) -> Tensor:
+    return change(timestep, h, where)
+
+
+def _check(value: Tensor) -> None:
+    if value.numel() != 1:
+        raise HspaceError(f"a loss is one number, not a tensor of shape {tuple(value.shape)}")
+    if not value.requires_grad:
+        raise HspaceError("the loss does not depend on the samples")
