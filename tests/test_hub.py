@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import huggingface_hub
 import pytest
+from huggingface_hub.errors import IncompleteSnapshotError
 
 from hspace.errors import HspaceError
 from hspace.hub import read_json, short, snapshot
@@ -32,3 +34,19 @@ def test_what_is_not_on_the_hub_is_one_line(name: str) -> None:
 def test_long_messages_of_others_are_cut() -> None:
     assert len(short(OSError("long " * 1000))) <= 240
     assert short(ValueError()) == "ValueError"
+
+
+def test_a_copy_of_the_wanted_files_only_is_found_again_without_a_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub's client remembers the list of a repository's files, and calls a copy without some of them incomplete."""
+
+    def incomplete(repo_id: str, local_files_only: bool = False, **_: object) -> str:
+        raise IncompleteSnapshotError("README.md is missing", str(tmp_path))
+
+    def no_network(repo_id: str, timeout: float) -> None:
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(huggingface_hub, "model_info", no_network)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", incomplete)
+    assert snapshot("nobody/tiny", list, "what else") == (tmp_path, (), None)

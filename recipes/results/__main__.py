@@ -54,6 +54,9 @@ def main() -> None:
     work = Work(args.work, args.docs, parse_dtype(args.dtype))
     stages = {**STAGES, **(OF_ANIME if anime.there() else {})}
     for name in args.only or stages:
+        if name not in stages:
+            say(f"{name}: the anime model or its pictures are not there")
+            continue
         if (work.folder / f"{name}.done").exists():
             continue
         began = time.monotonic()

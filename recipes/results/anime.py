@@ -1,7 +1,12 @@
-"""A published model of others (recipes/own_network.py) with real pictures and labels that a detector measured."""
+"""A published model of others (recipes/own_network.py) with real pictures and labels that a detector measured.
+
+ANIMEFACES names the folder of the pictures with their labels.csv; default: ../shared/data/animefaces beside this
+repository.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +21,8 @@ from hspace.photos import read_photos
 from hspace.plot import strip
 
 _HERE = Path(__file__).resolve()
-PICTURES = _HERE.parents[3] / "shared" / "data" / "animefaces"
+PICTURES = Path(os.environ.get("ANIMEFACES", _HERE.parents[3] / "shared" / "data" / "animefaces"))
+MODEL = Path(os.environ.get("ANIMEFACES64", _HERE.parents[3] / "shared" / "models" / "animefaces64"))
 COLUMNS = ("hair_val", "mouth_h", "eye_offset")
 STRENGTHS = (-4.0, -2.0, 0.0, 2.0, 4.0)
 
@@ -39,7 +45,8 @@ class Anime:
 
 
 def there() -> bool:
-    return (PICTURES / "labels.csv").is_file()
+    """Whether both its pictures and its checkpoint are."""
+    return (PICTURES / "labels.csv").is_file() and (MODEL / "network.py").is_file()
 
 
 def inversion(work: Work) -> None:

@@ -69,7 +69,7 @@ def variants(work: Work) -> None:
 
     measured("as in the table above, 100 extremes", of(), sampler)
     measured("strength 6 instead of 3", of(), sampler, 6.0)
-    measured("symmetric injection", of(injection="symmetric"), sampler)
+    measured("symmetric injection, rescaled by the gain of the steps", of(injection="symmetric"), sampler)
     measured("early half of the steps only", of(window=(999, 500)), sampler)
     measured("late half of the steps only", of(window=(499, 0)), sampler)
     svm = again(sampler, classifier="svm", n_extremes=50, sketch_size=100)

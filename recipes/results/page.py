@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from common import FIVE, SEVEN, Work
@@ -27,7 +28,9 @@ def write(work: Work) -> None:
         try:
             parts.append(section(work))
         except FileNotFoundError as missing:
-            parts.append(f"## {(section.__doc__ or '').rstrip('.')}\n\nNot run: there is no {missing.filename}.\n")
+            parts.append(
+                f"## {(section.__doc__ or '').rstrip('.')}\n\nNot run: there is no {Path(missing.filename).name}.\n"
+            )
     notes = work.docs / "results-notes.md"
     if notes.exists():
         parts.append(notes.read_text())
@@ -164,7 +167,7 @@ def _inversion(work: Work) -> str:
         [name, f"{x['mean']:.1f} dB", f"{x['least']:.1f} dB", f"{x['batch_and_single_differ_by']:.1e}"]
         for name, x in found.items()
     ]
-    head = ["method", "mean PSNR", "least", "x_T in a batch and alone differ by"]
+    head = ["method", "mean PSNR", "least", "x_T in a batch and alone differ by (2 pictures)"]
     return f"""## Inversion
 
 32 held-out portraits, 50 steps, float32 (bars: 30 dB with refinement, 60 dB for edit-friendly inversion).

@@ -1,10 +1,13 @@
-"""Where networks run unless the user says otherwise."""
+"""Where networks run."""
 
 from __future__ import annotations
 
 import torch
+from torch import nn
 
-__all__ = ["default_device"]
+from hspace.errors import HspaceError
+
+__all__ = ["default_device", "put"]
 
 
 def default_device() -> torch.device:
@@ -18,3 +21,24 @@ def default_device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def put(
+    network: nn.Module, name: str, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+) -> None:
+    """Moves a network in place.
+
+    Args:
+        network: What moves.
+        name: For errors.
+        device: None: where it is.
+        dtype: None: as it is.
+
+    Raises:
+        HspaceError: There is no such device, or torch was built without it.
+    """
+    try:
+        nn.Module.to(network, device=device, dtype=dtype)  # diffusers' own .to warns without a reason
+    except (RuntimeError, AssertionError) as error:
+        reason = " ".join(str(error).split())
+        raise HspaceError(f"can't put {name} on device {device} ({reason})") from error

@@ -50,14 +50,16 @@ def snapshot(hub_id: str, wanted: Callable[[Sequence[str]], list[str]], known: s
     try:
         info = model_info(hub_id, timeout=_TIMEOUT)
         files = tuple(file.rfilename for file in info.siblings or ())
-        folder = Path(snapshot_download(hub_id, revision=info.sha, allow_patterns=wanted(files)))
-        return Snapshot(folder, files, info.sha)
+        # Of the default branch, not of info.sha: only then is the copy found again without a network.
+        return Snapshot(Path(snapshot_download(hub_id, allow_patterns=wanted(files))), files, info.sha)
     except HFValidationError as error:
         raise HspaceError(f"unknown model {hub_id!r}: {known} and it is no hub id") from error
     except Exception as error:  # the hub's client has a dozen kinds for "not there" and "no network"
         try:
             return Snapshot(Path(snapshot_download(hub_id, local_files_only=True)))
-        except OSError:
+        except OSError as local:
+            if part := getattr(local, "snapshot_path", None):  # of what was not asked for some is not there
+                return Snapshot(Path(part))
             raise HspaceError(f"can't get model {hub_id!r} from the hub ({short(error)}); {known}") from error
 
 

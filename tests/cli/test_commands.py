@@ -222,3 +222,11 @@ def test_h_of_other_samples_is_drawn_in_a_table(run: Run, tiny_folder: Path, tmp
     with Image.open(tmp_path / "swap.png") as picture:
         assert picture.width > 4 * 96
         assert picture.height > 3 * 96
+
+
+def test_names_are_shown_as_they_are(run: Run, directions_file: Path, tmp_path: Path) -> None:
+    hspace.Directions.load(directions_file).renamed({"pc0": "[/y]", "pc1": "a [b]c"}).save(tmp_path / "odd.safetensors")
+    result = run("inspect", "odd.safetensors")
+    assert result.exit_code == 0, result.output
+    assert "[/y]" in result.output
+    assert "a [b]c" in result.output

@@ -36,6 +36,8 @@ SMALL = ("-n", 6, "-k", 2, "-s", 2)
         (("sample", "-m", "{tiny}", "--start", 100), "start must be a timestep from 0 to 99"),
         (("sample", "-m", "{tiny}", "--seeds", "a:b"), "--seeds must look like"),
         (("sample", "-m", "{tiny}", "--seeds", "5:5"), "names no seed"),
+        (("swap", "-m", "{tiny}", "-s", 2, "--donors", "a"), "--donors must look like"),
+        (("swap", "-m", "{tiny}", "-s", 2, "--out", "p"), "expected the name of a picture, such as p.png"),
         (("sample", "-m", "{tiny}", "--batch-size", 0), "batch size must be at least 1"),
         (("sample", "-m", "{tiny}", "--dtype", "float8"), "--dtype must be one of"),
         (("pca", "-m", "{tiny}", "-n", 0), "--samples must be at least 1, not 0"),

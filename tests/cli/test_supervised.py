@@ -47,7 +47,6 @@ def album(tmp_path: Path) -> Path:
             for place in (folder, tmp_path / ("light" if light else "dark")):
                 Image.fromarray(pixels.astype(np.uint8)).save(place / f"{i}.png")
             table.writerow([f"{i}.png", ("no", "yes")[light], i, "much", 1])
-        table.writerow(["missing.png", "yes", 99, "much", 1])
     return folder
 
 
@@ -86,8 +85,9 @@ def test_a_table_of_labels(run: Run, tiny_folder: Path, album: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "number: 3 with, 3 without" in result.output
     assert Directions.load("b.safetensors").setting.space == "noise"
-    result = run(*arguments, "--column", "number", "--threshold", "9", "--name", "x")
+    result = run(*arguments, "--column", "number", "--column", "light", "--threshold", "9")
     assert "number: 2 with, 10 without" in result.output
+    assert "light: 6 with, 6 without" in result.output  # labels already
 
 
 def test_a_scorer_of_ones_own(run: Run, tiny_folder: Path, scorer: Path) -> None:
@@ -129,6 +129,12 @@ def test_unreadable_pictures(run: Run, tiny_folder: Path, album: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "skipped album/3.png" in result.output
     assert "light: 5 with, 6 without" in result.output
+    (album / "4.png").unlink()
+    result = run(*arguments, *SMALL)
+    assert result.exit_code == 2
+    result = run(*arguments, *SMALL, "--skip-unreadable")
+    assert "skipped album/4.png: no readable picture (no such file)" in result.output
+    assert "light: 5 with, 5 without" in result.output
 
 
 @pytest.mark.parametrize(
@@ -137,6 +143,15 @@ def test_unreadable_pictures(run: Run, tiny_folder: Path, album: Path) -> None:
         ((), "give one of: --positive and --negative; --photos, --labels and --column; --scorer"),
         (("--positive", "light", "--scorer", "portraits"), "give one of"),
         (("--positive", "light"), "--positive and --negative go together"),
+        (
+            ("--positive", "light", "--negative", "dark", "--quantile", 0.1, "--balance-by", "red"),
+            "--balance-by, --quantile does not go with --positive and --negative",
+        ),
+        (("{table}", "--column", "light", "--name", "x"), "--name does not go with --photos, --labels and --column"),
+        (("--scorer", "portraits", "--refine", 3), "--refine does not go with --scorer"),
+        (("--scorer", "portraits", "--device", "nonsense"), "can't put portraits on device nonsense"),
+        (("--photos", "album", "--labels", "blank.csv", "--column", "a"), "blank.csv: no rows in this table"),
+        (("--photos", "album", "--labels", "late.csv", "--column", "light"), "late.csv, line 4: light is 'much'"),
         (("--photos", "album", "--labels", "labels.csv"), "--photos, --labels and --column go together"),
         (("--positive", "light", "--negative", "empty"), "empty: no pictures in this folder"),
         (("--positive", "light", "--negative", "nowhere"), "nowhere: expected a folder of pictures, found nothing"),
@@ -148,7 +163,7 @@ def test_unreadable_pictures(run: Run, tiny_folder: Path, album: Path) -> None:
         (("{table}", "--column", "light", "--file-column", "path"), "no column 'path'"),
         (
             ("{table}", "--column", "light", "--file-column", "word"),
-            "none of the 13 files of column 'word' is in album",
+            "none of the 12 files of column 'word' is in album",
         ),
         (("{table}", "--column", "word"), "line 2: word is 'much', expected a number or true or false"),
         (("{table}", "--column", "number"), "give a threshold or a quantile"),
@@ -176,12 +191,14 @@ def test_bad_input_is_one_line(
 ) -> None:
     Path("empty").mkdir()
     Path("empty.csv").write_text("file,light\n")
+    Path("blank.csv").write_text("\n1.png,1\n")
+    Path("late.csv").write_text("file,light\n1.png,1\n\n2.png,much\n")
     filled = [str(a).replace("{own}", str(scorer)) for a in arguments]
     table = ["--photos", "album", "--labels", "labels.csv"]
     flat = [part for a in filled for part in (table if a == "{table}" else [a])]
     if "-n" in flat and "--extremes" not in flat and "100 at" not in message:
         flat += ["--extremes", "2"]
-    result = run("supervised", "-m", tiny_folder, *flat, *SMALL)
+    result = run("supervised", "-m", tiny_folder, *SMALL, *flat)
     assert result.exit_code == 2
     assert message in result.stderr
     assert len(result.stderr.strip().splitlines()[-1:]) == 1

@@ -131,3 +131,19 @@ def test_too_few_samples_on_one_side_to_balance() -> None:
 def test_ends_are_compared_on_their_own_side_of_the_median() -> None:
     scores, other = np.array([0.0, 1, 2, 3]), np.array([0.0, 0, 1, 1])
     assert extremes("smile", scores, 2, balance_by=other).tolist() == [0, 1, 0, 1]
+
+
+def test_a_scorer_that_changes_its_attributes(tiny: hspace.Denoiser) -> None:
+    sampler = hspace.Sampler(tiny, steps=2, batch_size=2)
+    names = iter(["a", "a", "b"])
+
+    def fickle(images: Tensor) -> dict[str, Tensor]:
+        return {next(names): images.mean((1, 2, 3))}
+
+    with pytest.raises(HspaceError, match="the scorer changed its attributes from a to b"):
+        hspace.Annotated(n_extremes=1).fit(sampler, fickle, range(8))
+
+
+def test_seeds_of_the_unit_may_be_an_iterator(sampler: hspace.Sampler) -> None:
+    once = fit(sampler, ["red"], unit_seeds=iter(range(6)))
+    assert torch.equal(once.directions_[0].vectors, fit(sampler, ["red"]).directions_[0].vectors)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hspace.attributes.repository import Checkpoint
-from hspace.device import default_device
+from hspace.device import default_device, put
 from hspace.errors import HspaceError
 from hspace.hub import short
 
@@ -65,7 +65,6 @@ class Pretrained:
         package = transformers_package()
         folder = checkpoint.complete()
         self.name = checkpoint.name
-        self.device = default_device() if device is None else torch.device(device)
         if tokenizer and not any((folder / file).is_file() for file in _TOKENIZERS):
             raise HspaceError(f"{self.name}: no tokenizer: expected {' or '.join(_TOKENIZERS)}")
         with _quiet(package):
@@ -77,7 +76,9 @@ class Pretrained:
             raise HspaceError(
                 f"{self.name}: the weights lack {len(lacking)} that {type(network).__name__} needs: {lacking[0]}, ..."
             )
-        self.network = network.float().eval().requires_grad_(False).to(self.device)
+        self.network = network.float().eval().requires_grad_(False)
+        put(self.network, self.name, default_device() if device is None else device)
+        self.device = next(self.network.parameters()).device
 
     def table(
         self, images: Float[Tensor, "n c h w"], compute: Callable[[Tensor], Tensor], columns: int

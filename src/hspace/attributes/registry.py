@@ -13,6 +13,7 @@ from hspace.attributes.classifier import ImageClassifier
 from hspace.attributes.clip import ZeroShot
 from hspace.attributes.portraits import PortraitScorer
 from hspace.attributes.protocol import Scorer
+from hspace.device import put
 from hspace.errors import HspaceError
 from hspace.masks import Regions
 from hspace.usercode import import_function, names_function
@@ -73,7 +74,9 @@ def load_scorer(
         if prompts is not None:
             raise HspaceError(f"prompts are for CLIP models; the scorer {source!r} takes none")
         if source in SCORERS:
-            return PortraitScorer.from_file(SCORERS[source]).to(device or "cpu")
+            scorer = PortraitScorer.from_file(SCORERS[source])
+            put(scorer, source, device)
+            return scorer
         found: Scorer = import_function(source)
         return found
     if not Path(source).is_dir() and source.count("/") != 1:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from hspace.directions import Direction, Directions
@@ -25,9 +26,9 @@ def command(
         typer.echo(json.dumps(_everything(directions), indent=2))
         return
     console = Console()
-    about = Table(title=str(file), show_header=False, title_justify="left")
+    about = Table(title=escape(str(file)), show_header=False, title_justify="left")
     for name, value in _about(directions).items():
-        about.add_row(name, value)
+        about.add_row(name, escape(value))
     console.print(about)
     listing = Table(
         "name", "norm, first to last t", *(f"{name.replace('_', ' ')}, mean" for name in directions.measured), "notes"
@@ -35,7 +36,8 @@ def command(
     for i, direction in enumerate(directions):
         norms = direction.norms()
         means = [f"{float(values[:, i].mean()):.3f}" for values in directions.measured.values()]
-        listing.add_row(direction.name, f"{norms[0]:.3g} to {norms[-1]:.3g}", *means, _notes(direction))
+        reach = f"{norms[0]:.3g} to {norms[-1]:.3g}"
+        listing.add_row(escape(direction.name), reach, *means, escape(_notes(direction)))
     console.print(listing)
 
 
@@ -71,6 +73,8 @@ def _notes(direction: Direction) -> str:
         notes.append("moves {attribute} {change:+.1f}".format(**origin["moves"]))
     if "positives" in origin:
         notes.append(f"{origin['positives']} with, {origin['negatives']} without, {origin['parameters']['classifier']}")
+    if origin.get("method") == "transfer":
+        notes.append("a difference of h, not in the unit of strength")
     notes += [f"without {x['name']}, cosine {x['cosine_before']:+.2f} before" for x in origin.get("without", ())]
     if "singular_value" in origin:
         notes.append(f"singular value {origin['singular_value']:.3g} at t = {origin['timestep']}")

@@ -41,8 +41,8 @@ def from_table(
         table: A CSV with a head: a column with the names of files, the others with labels or numbers.
         columns: The ones to take.
         file_column: The one with the names; default: the first.
-        threshold: Numbers above it are 1, the rest 0.
-        quantile: Share of the pictures in each class, the highest and the lowest.
+        threshold: Numbers above it are 1, the rest 0; columns that are labels already stay as they are.
+        quantile: Share of the pictures in each class, the highest and the lowest; likewise.
 
     Raises:
         HspaceError: The table can't be read or is empty, has no such column, or a cell that is no number; none of its
@@ -51,30 +51,34 @@ def from_table(
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            rows, head = list(reader), reader.fieldnames or []
+            rows, head = [(reader.line_num, row) for row in reader], [name for name in reader.fieldnames or [] if name]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else str(error)
         raise HspaceError(f"{table}: no readable table of labels ({reason})") from error
-    if not rows:
+    if not rows or not head:
         raise HspaceError(f"{table}: no rows in this table of labels")
     names = file_column or head[0]
     for column in (names, *columns):
         if column not in head:
             raise HspaceError(f"{table}: no column {column!r}; there are {', '.join(head)}")
-    paths = [(i, folder / (row[names] or "?")) for i, row in enumerate(rows)]
-    there = [(i, path) for i, path in paths if path.is_file()]
-    if not there:
+    paths = [folder / (row[names] or "?") for _, row in rows]
+    if not any(path.is_file() for path in paths):
         raise HspaceError(f"{table}: none of the {len(rows)} files of column {names!r} is in {folder}")
-    kept = [i for i, _ in there]
     labels: dict[str, Sequence[float] | NDArray[np.float64]] = {}
     for column in columns:
-        numbers = [_number(rows[i][column], table, i + 2, column) for i in kept]
+        numbers = [_number(row[column], table, line, column) for line, row in rows]
         try:
-            many = threshold is not None or quantile is not None
-            labels[column] = split(numbers, threshold=threshold, quantile=quantile) if many else numbers
+            numeric = (threshold is not None or quantile is not None) and not _are_labels(numbers)
+            labels[column] = split(numbers, threshold=threshold, quantile=quantile) if numeric else numbers
         except HspaceError as error:
             raise HspaceError(f"{table}: column {column!r}: {error}") from error
-    return [path for _, path in there], labels
+    return paths, labels
+
+
+def _are_labels(numbers: Sequence[float]) -> bool:
+    """Whether a column needs neither threshold nor quantile."""
+    known = {number for number in numbers if not math.isnan(number)}
+    return known in ({0.0, 1.0}, {-1.0, 1.0})
 
 
 def _number(text: str | None, table: Path, line: int, column: str) -> float:

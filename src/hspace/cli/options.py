@@ -87,7 +87,7 @@ def parse_eta(text: str) -> float | list[float]:
     return numbers[0] if len(numbers) == 1 else numbers
 
 
-def parse_seeds(text: str) -> list[int]:
+def parse_seeds(text: str, option: str = "--seeds") -> list[int]:
     """Seeds: `3`, `0,5,9`, `0:16` (16 excluded) or a mixture.
 
     Example:
@@ -98,11 +98,11 @@ def parse_seeds(text: str) -> list[int]:
     seeds: list[int] = []
     for part in text.split(","):
         if not (match := re.fullmatch(r"\s*(\d+)(?::(\d+))?\s*", part)):
-            raise HspaceError(f"--seeds must look like 3 or 0,5,9 or 0:16, not {text!r}")
+            raise HspaceError(f"{option} must look like 3 or 0,5,9 or 0:16, not {text!r}")
         first, last = int(match[1]), match[2]
         seeds += [first] if last is None else range(first, int(last))
     if not seeds:
-        raise HspaceError(f"--seeds {text} names no seed")
+        raise HspaceError(f"{option} {text} names no seed")
     return seeds
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -22,6 +23,16 @@ from hspace.photos import Fit
 from hspace.plot import strip
 
 __all__ = ["command"]
+
+_OF_PICTURES = {"refine", "fit", "skip_unreadable"}
+_WAYS: dict[str, tuple[set[str], set[str]]] = {  # what each needs, and what else belongs to it
+    "--positive and --negative": ({"positive", "negative"}, {"name", *_OF_PICTURES}),
+    "--photos, --labels and --column": (
+        {"photos", "labels", "column"},
+        {"file_column", "threshold", "quantile", *_OF_PICTURES},
+    ),
+    "--scorer": ({"scorer"}, {"attribute", "prompt", "samples", "extremes", "balance_by", "first_seed"}),
+}
 
 
 def command(
@@ -82,7 +93,9 @@ def command(
 
     One of: --positive DIR --negative DIR; --photos DIR --labels CSV --column NAME; --scorer NAME --attribute NAME.
     """
-    _check_source(positive, negative, photos, labels, column, scorer)
+    given = dict(locals())
+    changed = {name for name, p in signature(command).parameters.items() if given[name] != p.default}
+    _check_way(changed)
     if fit not in get_args(Fit):
         raise HspaceError(f"--fit must be one of {', '.join(get_args(Fit))}, not {fit!r}")
     if classifier not in get_args(Classifier):
@@ -148,25 +161,17 @@ def command(
     say(f"next: hspace inspect {out}, or hspace edit {out}{where} --direction {directions.names[0]!r}")
 
 
-def _check_source(
-    positive: Path | None,
-    negative: Path | None,
-    photos: Path | None,
-    labels: Path | None,
-    column: list[str] | None,
-    scorer: str | None,
-) -> None:
-    """Exactly one way, and all of it."""
-    ways = {
-        "--positive and --negative": (positive, negative),
-        "--photos, --labels and --column": (photos, labels, column),
-        "--scorer": (scorer,),
-    }
-    begun = [name for name, parts in ways.items() if any(parts)]
+def _check_way(changed: set[str]) -> None:
+    """Exactly one way, all of it, and no option of another."""
+    begun = [way for way, (needed, _) in _WAYS.items() if needed & changed]
     if len(begun) != 1:
-        raise HspaceError(f"give one of: {'; '.join(ways)}")
-    if not all(ways[begun[0]]):
+        raise HspaceError(f"give one of: {'; '.join(_WAYS)}")
+    needed, more = _WAYS[begun[0]]
+    if not needed <= changed:
         raise HspaceError(f"{begun[0]} go together: one of them is missing")
+    others = set().union(*(other for _, other in _WAYS.values())) - more
+    if strangers := sorted(f"--{name.replace('_', '-')}" for name in others & changed):
+        raise HspaceError(f"{', '.join(strangers)} does not go with {begun[0]}")
 
 
 def _prompts(texts: list[str] | None) -> dict[str, tuple[str, str]] | None:

@@ -33,7 +33,7 @@ def command(
     dtype: options.Dtype = "float32",
 ) -> None:
     """Draw samples with the h of others: what comes with h, and what stays with x_T and the skip connections."""
-    rows, columns = options.parse_seeds(seeds), options.parse_seeds(donors)
+    rows, columns = options.parse_seeds(seeds), options.parse_seeds(donors, "--donors")
     span, mode = options.parse_window(window), options.parse_injection(injection)
     options.check_picture(out)
     sampler = open_sampler(open_model(model, tap, device, dtype), steps, eta, start, batch_size)

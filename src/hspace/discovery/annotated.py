@@ -147,11 +147,14 @@ class Annotated(Supervised):
     def _scored(
         self, sampler: Sampler, scorer: Scorer, seeds: tuple[int, ...], progress: Progress
     ) -> dict[str, NDArray[np.float64]]:
-        parts = []
+        parts: list[dict[str, Tensor]] = []
         for _, images in sampler.stream(seeds, progress=progress):
             parts.append(scored(scorer, images.float()))
             if not parts[1:]:  # a name that does not exist is told before the work, not after it
                 self._wanted(parts[0])
+            if list(parts[-1]) != list(parts[0]):
+                first, now = (", ".join(part) for part in (parts[0], parts[-1]))
+                raise HspaceError(f"the scorer changed its attributes from {first} to {now}")
         return {name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]}
 
     def _wanted(self, scores: Mapping[str, Any]) -> list[str]:

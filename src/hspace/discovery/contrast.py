@@ -73,6 +73,16 @@ class Contrast:
         values = self.labels[name]
         return int((values == 1).sum()), int((values == 0).sum())
 
+    def differ(self, name: str) -> bool:
+        """Whether the class means are further apart than rounding takes them, at every timestep."""
+        row, (positives, negatives) = 2 * list(self.labels).index(name), self.counts(name)
+        for sums in self._sums:
+            mean, other = sums[row] / positives, sums[row + 1] / negatives
+            rounding = 10 * torch.finfo(sums.dtype).eps * max(float(mean.norm()), float(other.norm()))
+            if not float((mean - other).norm()) > rounding:
+                return False
+        return True
+
     def vectors(self, name: str, classifier: Classifier, *, C: float = 1.0) -> Float[Tensor, "s d"]:
         """From the negatives to the positives, one vector for each timestep.
 

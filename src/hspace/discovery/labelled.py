@@ -113,6 +113,8 @@ class Labelled(Supervised):
             progress: True for bars, or a function of (done, total) image-steps of each of the two passes.
         """
         self._check()
+        if not len(photos):
+            raise HspaceError("no pictures: at least 1 with and 1 without the attribute are needed")
         by_name = labels if isinstance(labels, Mapping) else {"label": labels}
         classes = {name: _two_classes(name, values, len(photos)) for name, values in by_name.items()}
         if not classes:
@@ -131,8 +133,8 @@ class Labelled(Supervised):
         contrast = self._contrast(sampler, classes)
         total = len(used) * len(sampler.timesteps)
         with reporting(progress, total, "inverting") as advance:
-            for first in range(0, len(used), sampler.batch_size):
-                rows = used[first : first + sampler.batch_size]
+            while contrast.n < len(used):  # the batch size may shrink on the way
+                rows = used[contrast.n : contrast.n + sampler.batch_size]
                 contrast.add(self._seen(sampler, self._read(sampler, photos, rows), rows))
                 advance(len(rows) * len(sampler.timesteps))
         about = {"pictures": len(used), "refine": self.refine, "photo_fit": self.photo_fit}
@@ -167,7 +169,8 @@ def split(
     Args:
         values: NaN where unknown.
         threshold: Above it is 1, the rest 0.
-        quantile: Share of the pictures in each class: the highest are 1, the lowest 0, between them NaN.
+        quantile: Share of the pictures in each class: the highest are 1, the lowest 0, between them NaN. Of equal
+            numbers at the edge of a class the first are 0 and the last 1.
 
     Raises:
         HspaceError: Not exactly one of the two; a quantile beyond (0, 0.5]; all values equal, or none.
@@ -188,7 +191,7 @@ def split(
         return np.where(np.isnan(numbers), np.nan, numbers > threshold)
     if quantile is None or not 0 < quantile <= 0.5:
         raise HspaceError(f"a quantile is above 0 and at most 0.5, not {quantile}")
-    each = max(1, round(quantile * len(known)))
+    each = min(max(1, round(quantile * len(known))), len(known) // 2)
     order = np.argsort(np.where(np.isnan(numbers), np.inf, numbers), kind="stable")[: len(known)]
     if numbers[order[each - 1]] == numbers[order[-each]]:
         raise HspaceError(f"the lowest and highest {each} numbers overlap: both reach {numbers[order[-each]]:g}")
@@ -199,7 +202,10 @@ def split(
 
 def _two_classes(name: str, values: Labels, n: int) -> NDArray[np.float64]:
     """1, 0 and NaN."""
-    numbers = np.asarray(values, dtype=np.float64)
+    try:
+        numbers = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise HspaceError(f"{name!r}: labels are true or false, 1 and 0 or -1, not {values!r:.60}") from error
     if numbers.shape != (n,):
         raise HspaceError(f"{name!r}: expected a label for each of {n} pictures, found {numbers.size}")
     found = np.unique(numbers[~np.isnan(numbers)])

@@ -13,7 +13,6 @@ from typing import Any, get_args
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from hspace.diffusion import Injection, Sampler, Setting, Space
 from hspace.diffusion.latents import as_seeds
@@ -73,7 +72,8 @@ class Supervised:
             raise HspaceError(f"folds must be at least 2, not {self.folds}")
         if self.sketch_size < 0 or (self.sketch_size == 0 and self.classifier != "mean"):
             raise HspaceError(f"sketch_size {self.sketch_size} is too small for classifier {self.classifier!r}")
-        if len(as_seeds(self.unit_seeds)) < 2:
+        self._unit_seeds = as_seeds(self.unit_seeds)
+        if len(self._unit_seeds) < 2:
             raise HspaceError("unit_seeds: a standard deviation needs at least 2 samples")
 
     def _contrast(self, sampler: Sampler, labels: Mapping[str, NDArray[np.float64]]) -> Contrast:
@@ -88,12 +88,14 @@ class Supervised:
         self.setting_: Setting = sampler.setting(self.injection, self.space)
         self.counts_ = {name: contrast.counts(name) for name in contrast.labels}
         found = {name: contrast.vectors(name, self.classifier, C=self.C) for name in contrast.labels}  # (S, d) each
-        self._check_found(found)
+        for name in found:
+            if not contrast.differ(name):
+                raise HspaceError(f"nothing tells the classes of {name!r} apart: their h is the same at a timestep")
         self.accuracy_ = {name: self._accuracies(contrast, name) for name in contrast.labels}
         raw = torch.stack(list(found.values()))  # (k, S, d)
         units = raw / raw.norm(dim=2, keepdim=True)
         if self.space == "h":
-            stds = standard_deviations(units, sampler, as_seeds(self.unit_seeds), progress=progress)  # (k, S)
+            stds = standard_deviations(units, sampler, self._unit_seeds, progress=progress)  # (k, S)
         else:
             stds = torch.ones(units.shape[:2])  # x_T ~ N(0, 1)
         means = torch.stack([contrast.vectors(name, "mean") for name in contrast.labels])
@@ -129,9 +131,3 @@ class Supervised:
             "mean_accuracy": accuracy,
             "version": __version__,
         }
-
-    @staticmethod
-    def _check_found(found: Mapping[str, Tensor]) -> None:
-        for name, vectors in found.items():
-            if not bool((vectors.norm(dim=1) > 0).all()):
-                raise HspaceError(f"nothing tells the classes of {name!r} apart: their h is the same at a timestep")

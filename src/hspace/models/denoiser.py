@@ -25,6 +25,7 @@ from diffusers import UNet2DModel
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from hspace.device import put
 from hspace.errors import HspaceError
 from hspace.models.replay import can_replay, recording, replaying
 from hspace.models.tap import Tap
@@ -182,11 +183,7 @@ class Denoiser:
         Raises:
             HspaceError: There is no such device.
         """
-        try:
-            nn.Module.to(self.network, device=device, dtype=dtype)  # diffusers' own .to warns without a reason
-        except (RuntimeError, AssertionError) as error:  # no such device, or torch was built without it
-            reason = " ".join(str(error).split())
-            raise HspaceError(f"can't put {self.model_id} on device {device} ({reason})") from error
+        put(self.network, self.model_id, device, dtype)
         return self
 
     def widened(self) -> Denoiser:
