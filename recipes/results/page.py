@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from common import FIVE, SEVEN, Work
@@ -27,10 +26,8 @@ def write(work: Work) -> None:
     for section in (_annotated, _projection, _swapped, _variants, _efficiency, _inversion, _anime):
         try:
             parts.append(section(work))
-        except FileNotFoundError as missing:
-            parts.append(
-                f"## {(section.__doc__ or '').rstrip('.')}\n\nNot run: there is no {Path(missing.filename).name}.\n"
-            )
+        except (FileNotFoundError, KeyError):
+            parts.append(f"## {(section.__doc__ or '').rstrip('.')}\n\nNot run, or not to its end.\n")
     notes = work.docs / "results-notes.md"
     if notes.exists():
         parts.append(notes.read_text())
