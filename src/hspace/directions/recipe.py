@@ -9,6 +9,7 @@ are the same bit for bit; on others rounding may differ in the last bits.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
@@ -183,6 +184,7 @@ class Recipe:
             samples = replace(samples, source=seen(samples.source))
         moved = replace(self, terms=tuple(term.moved(seen) for term in self.terms), samples=samples)
         text = json.dumps(moved.to_json(), indent=1, allow_nan=False)
+        text = re.sub(r"\[[-+.eE\d,\s]+\]", lambda numbers: " ".join(numbers[0].split()), text)  # a row is a line
         with writing(path) as partial:
             partial.write_text(text + "\n", encoding="utf-8")
 
