@@ -184,7 +184,7 @@ class Recipe:
             samples = replace(samples, source=seen(samples.source))
         moved = replace(self, terms=tuple(term.moved(seen) for term in self.terms), samples=samples)
         text = json.dumps(moved.to_json(), indent=1, allow_nan=False)
-        text = re.sub(r"\[[-+.eE\d,\s]+\]", lambda numbers: " ".join(numbers[0].split()), text)  # a row is a line
+        text = re.sub(r"\[\n[-+.eE\d,\s]+\]", lambda numbers: " ".join(numbers[0].split()), text)  # a row is a line
         with writing(path) as partial:
             partial.write_text(text + "\n", encoding="utf-8")
 
