@@ -1,6 +1,6 @@
 """Gradients through the whole sampler: peak memory against the number of steps, time against one graph of everything.
 
-    python benchmarks/backprop.py [--steps 5 20] [--batch 2] [--segment 1]
+    python benchmarks/backprop.py [--steps 5 20] [--batch 4] [--segment 1]
 
 Each figure is of a fresh process on faces64 (float32, eta 0, symmetric; a shift of h for every step is what gets
 gradients). Memory is the peak of the resident set above that before the gradients, with `segment` steps in a graph and
@@ -47,7 +47,7 @@ def one(steps: int, batch: int, segment: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, nargs=2, default=(5, 20))
-    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--segment", type=int, default=1)
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
