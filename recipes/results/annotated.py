@@ -1,9 +1,9 @@
-"""Directions of seven factors from 1,000 samples and the scorer: 100 extremes at each end, all from one pass."""
+"""Directions of nine factors from 1,000 samples and the scorer: 100 extremes at each end, all from one pass."""
 
 from __future__ import annotations
 
 import torch
-from common import FRESH, SEVEN, Work, say
+from common import COLOURS, FRESH, SEVEN, Work, say
 from scipy.stats import spearmanr
 
 import hspace
@@ -14,7 +14,7 @@ STRENGTHS = (-3.0, -1.5, 0.0, 1.5, 3.0)
 
 
 def find(work: Work) -> None:
-    annotated = hspace.Annotated(SEVEN, n_extremes=100, injection="asymmetric")
+    annotated = hspace.Annotated((*SEVEN, *COLOURS), n_extremes=100, injection="asymmetric")
     annotated.fit(work.sampler(), load_scorer("portraits"), range(1000))
     annotated.directions_.save(work.folder / "annotated.safetensors")
     accuracy = {

@@ -21,7 +21,8 @@ from hspace.faces import render_seeds
 
 STEPS = 20
 SEVEN = ("smile", "mouth_open", "age", "glasses", "hair_length", "beard", "yaw")
-FIVE = ("smile", "age", "hair_length", "beard", "yaw")
+COLOURS = ("skin", "hair_tone")
+"""Found too, to be projected out."""
 FRESH = range(10_000, 10_064)
 """Seeds that no direction was found with."""
 

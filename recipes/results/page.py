@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from common import FIVE, SEVEN, Work
+from common import SEVEN, Work
+from projection import ROWS
 
 from hspace.atomic import writing
 from hspace.faces import FACTORS
@@ -84,32 +85,33 @@ def _projection(work: Work) -> str:
     found = work.read("projection")
     rows, leaks, own_largest = [], {}, {}
     for label in ("before", "after"):
-        change = found[label]["change"]
-        leak = []
-        for name in FIVE:
-            row = change[name]
-            leak.append(sum(abs(row[other]) for other in FIVE if other != name) / (len(FIVE) - 1) / abs(row[name]))
-        leaks[label] = sum(leak) / len(FIVE)
-        own_largest[label] = sum(_largest(change[name], FIVE) == name for name in FIVE)
-    for name in FIVE:
+        change = {name: found[label][name]["change"] for name in ROWS}
+        leak = [
+            sum(abs(change[name][other]) for other in ROWS if other != name) / (len(ROWS) - 1) / abs(change[name][name])
+            for name in ROWS
+        ]
+        leaks[label] = sum(leak) / len(ROWS)
+        own_largest[label] = sum(_largest(change[name], ROWS) == name for name in ROWS)
+    for name in ROWS:
         cells: list[Any] = [name]
-        for other in FIVE:
-            before, after = (found[label]["change"][name][other] for label in ("before", "after"))
+        for other in ROWS:
+            before, after = (found[label][name]["change"][other] for label in ("before", "after"))
             cells.append(f"**{before:+.2f} → {after:+.2f}**" if other == name else f"{before:+.2f} → {after:+.2f}")
-        worst = _largest(found["after"]["change"][name], [each for each in FACTORS if each not in FIVE])
-        cells.append(f"{worst} {found['after']['change'][name][worst]:+.2f}")
+        after_all = found["after"][name]["change"]
+        worst = _largest(after_all, [each for each in FACTORS if each not in ROWS])
+        cells.append(f"{worst} {after_all[worst]:+.2f}")
         rows.append(cells)
-    largest = max(max(row.values()) for label in ("before", "after") for row in found[label]["error"].values())
+    errors = [max(found[label][name]["error"][o] for name in ROWS for o in ROWS) for label in ("before", "after")]
     return f"""## Effect matrices before and after projection
 
-Each of five annotated directions without the other four (`a.without(b, c, d, e)`, one projector across all timesteps),
-brought back to the unit of strength. Change of every factor between -3 and 3 on 64 fresh seeds, before → after (standard
-errors at most {largest:.2f}); the last column is the largest change of a factor that was not projected out.
+Each of five annotated directions without the other four and without hair_tone (`a.without(b, c, d, e, f)`, one projector
+across all timesteps), brought back to the unit of strength. Change of every factor between -3 and 3, before → after, on 64
+fresh seeds before ({found["seeds"]} for skin) and {found["seeds"]} after; standard errors at most {errors[0]:.2f} and {errors[1]:.2f}. The last
+column is the largest change of another factor.
 
-{_table(["edit", *FIVE, "largest other, after"], rows)}
-Own factor largest in {own_largest["before"]} of 5 rows before and {own_largest["after"]} of 5 after (bar: 5). Mean leak,
-|change of another| / |own change|: {leaks["before"]:.2f} before, {leaks["after"]:.2f} after,
-{leaks["after"] / leaks["before"]:.2f} of it (bar: 0.5).
+{_table(["edit", *ROWS, "largest other, after"], rows)}
+Own factor largest in {own_largest["before"]} of {len(ROWS)} rows before and {own_largest["after"]} of {len(ROWS)} after (bar: all). Mean leak,
+|change of another| / |own change|: {leaks["before"]:.2f} before, {leaks["after"]:.2f} after, {leaks["after"] / leaks["before"]:.2f} of it (bar: 0.5).
 """
 
 
@@ -135,7 +137,7 @@ def _variants(work: Work) -> str:
     rows = [[label, *(f"{row[name]:+.2f}" for name in names)] for label, row in found.items()]
     return f"""## Why some factors hardly move
 
-Change of the own factor between -3 and 3 (or as said) on 12 fresh seeds, for directions found or used in other ways.
+Change of the own factor between -3 and 3 (or as said) on 8 fresh seeds (64 in the first row), for directions found or used in other ways.
 
 {_table(["variant", *names], rows)}"""
 
