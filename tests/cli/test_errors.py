@@ -147,7 +147,9 @@ def test_ctrl_c_keeps_what_is_finished(tiny_folder: Path, tmp_path: Path) -> Non
     """A real process and a real signal; an earlier result stays as it was."""
     out = tmp_path / "out.safetensors"
     out.write_bytes(b"an earlier result")
-    program = "import sys; from hspace.cli import main; sys.argv[0] = 'hspace'; main()"
+    # A shell's background job ignores the signal, and so would its children: hence the handler.
+    handled = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    program = f"{handled}; from hspace.cli import main; sys.argv[0] = 'hspace'; main()"
     options = ["pca", "-m", tiny_folder, "-n", 100_000, "-k", 2, "-s", 5, "-o", out, "--batch-size", 8]
     process = subprocess.Popen(
         [sys.executable, "-uc", program, *map(str, options)],
@@ -157,10 +159,13 @@ def test_ctrl_c_keeps_what_is_finished(tiny_folder: Path, tmp_path: Path) -> Non
         cwd=tmp_path,
     )
     assert process.stdout is not None
-    assert process.stdout.readline().startswith("drawing 100000 samples")
-    time.sleep(5)  # some batches
-    process.send_signal(signal.SIGINT)
-    message = process.communicate(timeout=120)[1].strip().splitlines()[-1]
+    try:
+        assert process.stdout.readline().startswith("drawing 100000 samples")
+        time.sleep(5)  # some batches
+        process.send_signal(signal.SIGINT)
+        message = process.communicate(timeout=120)[1].strip().splitlines()[-1]
+    finally:
+        process.kill()  # nothing is left running, whatever happens
     assert process.returncode == 2
     assert message.startswith("hspace: interrupted; components of ")
     assert out.read_bytes() == b"an earlier result"
