@@ -4,8 +4,8 @@
 
 Each figure is of a fresh process on faces64 (float32, eta 0, symmetric; a shift of h for every step is what gets
 gradients). Memory is the peak of the resident set above that before the gradients, with `segment` steps in a graph and
-with all of them in one (automatic differentiation through everything, the naive way). Limits: memory at 20 steps at most
-1.2 times that at 5 (one graph: about 4 times), time at most 1.4 times that of one graph where both fit.
+with all of them in one (automatic differentiation through everything, the naive way). Limits: memory at 20 steps at
+most 1.2 times that at 5 (one graph: about 4 times), time at most 1.4 times that of one graph where both fit.
 """
 
 from __future__ import annotations
