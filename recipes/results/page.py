@@ -70,7 +70,7 @@ def _annotated(work: Work) -> str:
     head = ["factor", "own score at -3 .. 3", "Spearman", "change -3 to 3", "largest other", "cosine", "accuracy"]
     return f"""## Annotated directions
 
-`hspace.Annotated` on 1,000 samples, 100 extremes at each end, all seven factors from one pass; then 64 fresh seeds at five
+`hspace.Annotated` on 1,000 samples, 100 extremes at each end, all factors from one pass; then 64 fresh seeds at five
 strengths. *Cosine* is that with the direction of `hspace.Labelled` from 20 + 20 rendered portraits, those with the most and
 the least of the factor among 200, inverted by DDIM. *Accuracy* is the cross-validated balanced accuracy by which h at the
 best timestep tells both ends apart: nearest mean / linear SVM / logistic regression.
