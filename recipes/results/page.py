@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from common import SEVEN, Work
+from common import SEVEN, STEPS, Work
 from projection import ROWS
 
 from hspace.atomic import writing
@@ -16,14 +16,14 @@ from hspace.faces import FACTORS
 HEAD = """# Results of supervised directions, projection and inversion
 
 Everything here is written by one command, `python recipes/results --work results`; nothing is filled in by hand but the
-notes. faces64 with its bundled scorer, {steps} steps of DDIM (eta 0), asymmetric injection, bfloat16, unless a section says
+notes. faces64 with its bundled scorer, {steps} steps of DDIM (eta 0), asymmetric injection, {dtype}, unless a section says
 otherwise; strengths are standard deviations of h along the direction, changes of a factor are standard deviations of the
 population of portraits. Fresh seeds are seeds that no direction was found with.
 """
 
 
 def write(work: Work) -> None:
-    parts = [HEAD.format(steps=20)]
+    parts = [HEAD.format(steps=STEPS, dtype=str(work.dtype).removeprefix("torch."))]
     for section in (_annotated, _projection, _swapped, _variants, _efficiency, _inversion, _anime):
         try:
             parts.append(section(work))

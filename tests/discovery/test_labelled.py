@@ -87,7 +87,7 @@ def test_attributes_share_one_inversion_of_every_picture(tiny: hspace.Denoiser) 
     calls, seen = seen, 0
     alone = fit(sampler, PICTURES, {"b": other}).directions_["b"]
     handle.remove()
-    assert calls == seen + 0  # ten and nine pictures are three batches each
+    assert calls == seen  # ten and nine pictures are three batches each
     torch.testing.assert_close(with_both.directions_["b"].vectors, alone.vectors, rtol=1e-5, atol=1e-7)
 
 
