@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol, runtime_checkable
 
 from rich.console import Console
 from rich.progress import (
@@ -23,7 +24,13 @@ __all__ = ["Advance", "Progress", "reporting"]
 Progress = bool | Callable[[int, int], None]
 """True: a bar on the terminal. A function: called with (done, total). False: silence."""
 
-Advance = Callable[[int], None]
+
+@runtime_checkable
+class Advance(Protocol):
+    """Reports n more done; a note goes beside the bar."""
+
+    def __call__(self, n: int, note: str = "", /) -> None:
+        """Once for every piece of work."""
 
 
 @contextmanager
@@ -42,7 +49,7 @@ def reporting(progress: Progress, total: int, description: str = "sampling") -> 
     if callable(progress):
         done = 0
 
-        def advance(n: int) -> None:
+        def advance(n: int, _: str = "", /) -> None:
             nonlocal done
             done += n
             progress(done, total)
@@ -51,9 +58,13 @@ def reporting(progress: Progress, total: int, description: str = "sampling") -> 
     elif progress:
         with _bar() as bar:
             task = bar.add_task(description, total=total)
-            yield lambda n: bar.advance(task, n)
+
+            def show(n: int, note: str = "", /) -> None:
+                bar.update(task, advance=n, description=f"{description} {note}".rstrip())
+
+            yield show
     else:
-        yield lambda _: None
+        yield lambda *_: None
 
 
 class _Rate(ProgressColumn):

@@ -62,6 +62,7 @@ def read(path: str | PathLike[str], kind: str, what: str) -> tuple[dict[str, Any
             if found != kind:
                 found = found or f"tensors {', '.join(sorted(file.keys())[:3])} without hspace metadata"
                 raise HspaceError(f"{path}: expected a file of format {kind}, found {found}")
-            return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            # Copies are aligned in memory as fresh tensors are; last bits of what is computed with them depend on that.
+            return header, {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise HspaceError(f"{path}: no readable safetensors file, truncated perhaps ({error})") from error

@@ -1,7 +1,7 @@
 """The reverse process: schedules, latents from seeds, and the sampler that records and edits h."""
 
 from hspace.diffusion.backprop import Gradients, backpropagate
-from hspace.diffusion.intervention import Blend, Intervention, Recorder, ShiftAt
+from hspace.diffusion.intervention import Blend, ChangeOfH, Intervention, Recorder, RunChange, ShiftAt
 from hspace.diffusion.inversion import Chosen, Inversion
 from hspace.diffusion.latents import Latents, SeedLatents
 from hspace.diffusion.sampler import Sampler
@@ -10,6 +10,7 @@ from hspace.diffusion.setting import Setting, Space
 
 __all__ = [
     "Blend",
+    "ChangeOfH",
     "Chosen",
     "Gradients",
     "Injection",
@@ -17,6 +18,7 @@ __all__ = [
     "Inversion",
     "Latents",
     "Recorder",
+    "RunChange",
     "Sampler",
     "Schedule",
     "SeedLatents",

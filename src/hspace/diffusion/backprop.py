@@ -22,6 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hspace.diffusion.intervention import ChangeOfH
 from hspace.diffusion.latents import Latents
 from hspace.diffusion.sampler import Sampler
 from hspace.diffusion.schedule import Injection
@@ -29,10 +30,7 @@ from hspace.diffusion.step import stepped
 from hspace.errors import HspaceError
 from hspace.progress import Progress, reporting
 
-__all__ = ["ChangeOfH", "Gradients", "Loss", "backpropagate"]
-
-ChangeOfH = Callable[[int, Tensor, slice], Tensor]
-"""(timestep, h (b, *h_shape), rows of the run) -> what becomes of h, differentiable, the same whenever it is asked."""
+__all__ = ["Gradients", "Loss", "backpropagate"]
 
 Loss = Callable[[Tensor, slice], Tensor]
 """(x_0 (b, c, h, w), rows of the run) -> a scalar."""
@@ -69,7 +67,7 @@ def backpropagate(
     Args:
         sampler: Draws the samples; a run of more rows than its batch size goes batch by batch, and losses add up.
         latents: Or seeds.
-        change: What becomes of h at every step.
+        change: What becomes of h at every step; differentiable.
         loss: Of the samples of a batch; any differentiable function, such as a reward or the loss of another network.
         injection: Whether the changed h counts in x_0 and eps, or in x_0 only.
         segment: Steps in one graph. Memory grows with it; from the number of steps on it is automatic

@@ -12,7 +12,7 @@ from torch import Tensor
 from hspace.diffusion.schedule import Injection
 from hspace.diffusion.setting import Setting
 
-__all__ = ["Blend", "Intervention", "Recorder", "ShiftAt"]
+__all__ = ["Blend", "ChangeOfH", "Intervention", "Recorder", "RunChange", "ShiftAt"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +30,23 @@ class Blend:
 
 ShiftAt = Callable[[int], "Tensor | Blend | None"]
 """timestep -> shift of h, shape h_shape, or a blend; None where nothing changes."""
+
+ChangeOfH = Callable[[int, Tensor, slice], Tensor]
+"""(timestep, h (b, *h_shape), rows of the run) -> what becomes of h, the same whenever it is asked."""
+
+
+@dataclass(frozen=True, eq=False)
+class RunChange:
+    """A change of all rows of a run together, which may depend on h, such as a network's.
+
+    Attributes:
+        change: What becomes of h at every step.
+        injection: How it goes in.
+    """
+
+    change: ChangeOfH
+    injection: Injection = "symmetric"
+
 
 Recorder = Callable[[int, Tensor, slice], None]
 """Called at every step of every batch with the timestep, a tensor of b rows on the model's device, and the rows of the

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hspace.diffusion.intervention import Blend, Intervention, Recorder, ShiftAt
+from hspace.diffusion.intervention import Blend, Intervention, Recorder, RunChange, ShiftAt
 from hspace.diffusion.inversion import Chosen, Inversion, Part, check_pictures, inverted, joined
 from hspace.diffusion.latents import Latents, SeedLatents, as_seeds
 from hspace.diffusion.schedule import Injection, Schedule, make_schedule
@@ -29,10 +29,13 @@ from hspace.progress import Advance, Progress, reporting
 
 __all__ = ["Edits", "Sampler"]
 
-Edits = Intervention | Sequence["Intervention | None"] | None
-"""One edit for all rows, or one for each row (None: the row stays as it is)."""
+Edits = Intervention | RunChange | Sequence["Intervention | None"] | None
+"""One edit for all rows, one for each row (None: the row stays as it is), or a change of the whole run."""
 
 _Result = TypeVar("_Result")
+
+
+ChangeAt = Callable[[int], "Change | None"]
 
 
 class _Bound(NamedTuple):
@@ -140,7 +143,7 @@ class Sampler:
 
         Args:
             latents: Or seeds.
-            edit: One edit, or one for each row.
+            edit: One edit, one for each row, or a change of the whole run.
             record: Receives h at every step; nothing of it is kept here.
             visit: Receives x_t before every step: the states of the sample's own trajectory.
             progress: True for a bar, or a function of (done, total) image-steps.
@@ -169,11 +172,18 @@ class Sampler:
         """As `run`, batch by batch: yields the rows and their x_0 on the model's device, and keeps nothing."""
         rows = self.as_latents(latents)
         self.check(rows)
-        injection, bound = self._bind(edit, len(rows))
+        injection, bound = self._bind(None if isinstance(edit, RunChange) else edit, len(rows))
+        if isinstance(edit, RunChange):
+            injection = edit.injection
         with reporting(progress, len(rows) * len(self.schedule)) as advance:
 
             def sampled(where: slice) -> Tensor:
-                return self._batch(rows[where], where, bound[where], injection, record, visit, advance)
+                here = bound[where]
+                change_at = _of_rows([each.shift_at for each in here])
+                if isinstance(edit, RunChange):
+                    change_at = _of_run(edit, where)
+                starts = [each.start for each in here]
+                return self._batch(rows[where], where, starts, change_at, injection, record, visit, advance)
 
             yield from self._in_batches(len(rows), sampled)
 
@@ -198,17 +208,17 @@ class Sampler:
         self,
         latents: Latents,
         where: slice,
-        bound: Sequence[_Bound],
+        starts: Sequence[Tensor | None],
+        change_at: ChangeAt,
         injection: Injection,
         record: Recorder | None,
         visit: Recorder | None,
         advance: Advance,
     ) -> Tensor:
         model, schedule = self.model, self.schedule
-        change_at = _of_rows([edit.shift_at for edit in bound])
         x_t = latents.x_T().to(model.device, model.state_dtype)
-        if any(edit.start is not None for edit in bound):
-            x_t = torch.stack([x if e.start is None else x + e.start.to(x) for x, e in zip(x_t, bound, strict=True)])
+        if any(start is not None for start in starts):
+            x_t = torch.stack([x if add is None else x + add.to(x) for x, add in zip(x_t, starts, strict=True)])
         for i, (timestep, sigma) in enumerate(zip(schedule.timesteps, schedule.sigmas, strict=True)):
             if visit is not None:
                 visit(timestep, x_t, where)
@@ -290,7 +300,9 @@ class Sampler:
         if isinstance(latents, Inversion | Chosen):
             latents.check(self.setting())
 
-    def _bind(self, edit: Edits, n: int) -> tuple[Injection, list[_Bound]]:
+    def _bind(
+        self, edit: Intervention | Sequence[Intervention | None] | None, n: int
+    ) -> tuple[Injection, list[_Bound]]:
         """How shifts go in, and what every row's edit does; each distinct edit is bound once."""
         edits = list(edit) if isinstance(edit, Sequence) else [edit] * n
         if len(edits) != n:
@@ -305,7 +317,12 @@ class Sampler:
         return injection, [bound.get(id(e), _Bound()) for e in edits]
 
 
-def _of_rows(rows: Sequence[ShiftAt | None]) -> Callable[[int], Change | None]:
+def _of_run(edit: RunChange, where: slice) -> ChangeAt:
+    """timestep -> what becomes of the h of a batch."""
+    return lambda timestep: lambda h: edit.change(timestep, h, where)
+
+
+def _of_rows(rows: Sequence[ShiftAt | None]) -> ChangeAt:
     """timestep -> what becomes of the h (b, *h_shape) of a batch; None where nothing changes."""
     distinct = list(dict.fromkeys(rows))
 
