@@ -1,0 +1,45 @@
+"""Directions that do the same are merged into one."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor
+
+__all__ = ["same", "signs"]
+
+
+def same(likeness: Float[Tensor, "k k"], above: float) -> list[list[int]]:
+    """Groups of directions, each like another of its group by more than `above` in magnitude.
+
+    Args:
+        likeness: Cosines of what is compared, symmetric.
+        above: 1 leaves every direction alone.
+
+    Returns:
+        Groups in the order of their first members.
+
+    Example:
+        >>> import torch
+        >>> from hspace.learning.duplicates import same
+        >>> same(torch.tensor([[1.0, 0.1, -0.95], [0.1, 1.0, 0.0], [-0.95, 0.0, 1.0]]), above=0.9)
+        [[0, 2], [1]]
+    """
+    linked = (likeness.abs() > above).cpu().numpy()
+    _, labels = connected_components(linked, directed=False)
+    groups: dict[int, list[int]] = {}
+    for member, label in enumerate(labels.tolist()):
+        groups.setdefault(label, []).append(member)
+    return list(groups.values())
+
+
+def signs(likeness: Float[Tensor, "k k"], group: list[int]) -> list[int]:
+    """Which members of a group to turn around, so that all go with its first.
+
+    Example:
+        >>> import torch
+        >>> from hspace.learning.duplicates import signs
+        >>> signs(torch.tensor([[1.0, -0.95], [-0.95, 1.0]]), [0, 1])
+        [1, -1]
+    """
+    return [1 if float(likeness[group[0], member]) >= 0 else -1 for member in group]
