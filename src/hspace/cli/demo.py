@@ -19,10 +19,10 @@ from hspace.attributes import load_scorer
 from hspace.cli import options
 from hspace.cli.session import open_model, say
 from hspace.diffusion import Sampler
-from hspace.directions import Direction, Directions
+from hspace.directions import Directions
 from hspace.discovery import PCA, random_directions
 from hspace.errors import HspaceError
-from hspace.evaluation import Effects, effects
+from hspace.evaluation import Effects, effects, told
 from hspace.plot import grid, spectrum, strip
 from hspace.version import __version__
 
@@ -79,7 +79,7 @@ def command(
         measured = effects(
             sampler, Directions([*pcs, *control]), load_scorer(), fresh, strength=_STRENGTH, progress=True
         )
-        pcs = Directions([_named(item, measured) for item in pcs], pcs.measured)
+        pcs = Directions([told(item, measured) for item in pcs], pcs.measured)
         pcs.save(out / "directions.safetensors")
 
     with _stage(seconds, f"3/3 drawing the first {_SHOWN}"):
@@ -98,13 +98,6 @@ def _stage(seconds: dict[str, float], title: str) -> Iterator[None]:
     started = time.monotonic()
     yield
     seconds[title] = round(time.monotonic() - started, 1)
-
-
-def _named(direction: Direction, measured: Effects) -> Direction:
-    attribute, change = measured.largest(direction.name)
-    return direction.with_origin(
-        moves={"attribute": attribute, "change": round(change, 3), "strength": measured.strength}
-    )
 
 
 def _effects_in_words(change: dict[str, float]) -> str:
