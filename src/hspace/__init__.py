@@ -13,7 +13,7 @@
 from hspace import plot
 from hspace.diffusion import Sampler, backpropagate
 from hspace.directions import Direction, Directions, Edit, Recipe, swap, transfer
-from hspace.discovery import PCA, Annotated, Jacobian, Labelled, calibrate, random_directions
+from hspace.discovery import PCA, Annotated, Jacobian, Labelled, Learned, calibrate, random_directions
 from hspace.errors import HspaceError, HspaceWarning
 from hspace.models import Denoiser, load
 from hspace.version import __version__
@@ -29,6 +29,7 @@ __all__ = [
     "HspaceWarning",
     "Jacobian",
     "Labelled",
+    "Learned",
     "Recipe",
     "Sampler",
     "__version__",

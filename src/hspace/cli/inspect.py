@@ -71,6 +71,8 @@ def _notes(direction: Direction) -> str:
     origin, notes = direction.origin, []
     if "moves" in origin:
         notes.append("moves {attribute} {change:+.1f}".format(**origin["moves"]))
+    if origin.get("method") == "learned" and "accuracy" in origin:
+        notes.append(f"told apart with accuracy {origin['accuracy']:.2f}")
     if "positives" in origin:
         notes.append(f"{origin['positives']} with, {origin['negatives']} without, {origin['parameters']['classifier']}")
     if origin.get("method") == "transfer":

@@ -4,6 +4,7 @@ from hspace.discovery.annotated import Annotated
 from hspace.discovery.calibration import calibrate, random_directions
 from hspace.discovery.jacobian import Jacobian
 from hspace.discovery.labelled import Labelled, split
+from hspace.discovery.learned import Learned
 from hspace.discovery.pca import PCA
 
-__all__ = ["PCA", "Annotated", "Jacobian", "Labelled", "calibrate", "random_directions", "split"]
+__all__ = ["PCA", "Annotated", "Jacobian", "Labelled", "Learned", "calibrate", "random_directions", "split"]

@@ -1,0 +1,546 @@
+r"""Learned directions (after Zhang et al., arXiv 2310.09912): what a network can tell apart in the pictures.
+
+A shift control module moves h, a reconstructor has to tell from the picture before and after which of K directions it
+was and how far, a discriminator keeps the pictures realistic; the module learns through the whole sampler, and the
+diffusion model is frozen. `hspace.learning` has the networks and the training.
+
+The paper is known by its abstract: the losses are those of its parent technique (Voynov and Babenko, arXiv 2002.03754),
+all numbers and the following are ours: directions lie in the span of leading components of h, strengths are in the
+common unit, the reconstructor sees noise and replays, directions that do the same are merged.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterable, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from hspace.diffusion import Injection, RunChange, Sampler, Setting
+from hspace.diffusion.latents import as_seeds
+from hspace.directions import Direction, Directions
+from hspace.discovery.calibration import standard_deviations
+from hspace.discovery.pca import PCA
+from hspace.discovery.ranges import ranges
+from hspace.errors import HspaceError
+from hspace.learning import (
+    FIELDS,
+    Discriminator,
+    Log,
+    Options,
+    Population,
+    Reconstructor,
+    ShiftNetwork,
+    Span,
+    Stopped,
+    Trainer,
+)
+from hspace.learning.draw import draw
+from hspace.learning.duplicates import same, signs
+from hspace.learning.hidden import DEGRADATIONS, Pairs, fresh_accuracy
+from hspace.learning.reconstructor import ReconstructorSize
+from hspace.learning.shift import GlobalShift, Kind, Parametrisation, Shift, make_shift
+from hspace.progress import Progress, reporting
+from hspace.version import __version__
+
+__all__ = ["Learned", "Told"]
+
+_STATE, _POPULATION = "state.safetensors", "population.safetensors"
+_ENDS = 3.0  # strengths between which the effect on the picture is measured
+_EFFECT_SEEDS = 8
+
+
+class Told(NamedTuple):
+    """What the reconstructor tells of fresh samples.
+
+    Attributes:
+        accuracy: Share of the right types, of all samples.
+        by_type: (K,) the same for each type.
+        confusion: (K, K) number of samples by true (row) and told (column) type.
+        strength_error: Mean absolute error of the strength.
+    """
+
+    accuracy: float
+    by_type: Float[Tensor, " k"]
+    confusion: Int[Tensor, "k k"]
+    strength_error: float
+
+
+class Learned:
+    """Directions that a network learns to tell apart.
+
+    Args:
+        n_directions: K.
+        kind: "global", a vector for each direction and timestep; or "block", a small network of h for each.
+        parametrisation: "ortho" (directions of a timestep are orthonormal in whitened h), "linear", or "fixed" (random,
+            the control: only the reconstructor learns). A block is trained, or "fixed".
+        span: Number of leading components of h that directions are made of; None: all of h.
+        reconstructor: "resnet18" or "lenet" in size.
+        iterations: Of the training.
+        batch_size: Samples in one; more than the sampler's go through it in parts, their gradients add up.
+        max_strength: Strengths are max_strength U(-1, 1), in standard deviations of h ...
+        min_strength: ... and at least this in magnitude.
+        strength_weight: Of the strength's absolute error against the type's cross entropy.
+        adversarial_weight: Of the discriminator; 0: none.
+        r1_weight: Of the penalty on its gradient at real pictures.
+        shift_rate: Adam's rate for the module,
+        reconstructor_rate: for the reconstructor,
+        discriminator_rate: and for the discriminator.
+        noise: Largest standard deviation of the noise on what the reconstructor sees; pictures are in [-1, 1].
+        replays: Steps of the reconstructor alone after each iteration, on pairs of the last ones.
+        replay_size: Number of those pairs.
+        ema: Decay of the moving average of the module, which is what counts in the end.
+        warmup: First iterations, in which the module stays as it is and nothing goes back through the sampler.
+        patience: Iterations without a new best of the running loss after which training stops.
+        segment: Sampling steps in one graph: memory for time.
+        checked: Fresh samples on which accuracy is measured in the end.
+        merge_above: Directions whose vectors, or whose mean changes of the picture, have a cosine above it are one.
+        seed: Of all that is random but the samples.
+        injection: How shifts go in, in training and afterwards.
+
+    Attributes:
+        directions_: The most accurate first; in their origin are `accuracy`, `effect` (root mean square change of a
+            pixel from -3 to 3, pictures in [-1, 1]), `types` (those merged).
+        told_: What the reconstructor tells of fresh samples with the averaged module.
+        network_: The averaged module, to use or to save: a block does more than its mean, which `directions_` has.
+        reconstructor_: The network.
+        population_: Samples that were shifted, and the span of their h.
+        history_: Lines of the log of this call.
+        stopped_: Why it ended: iterations, patience, minutes, interrupted.
+
+    Raises:
+        HspaceError: Parameters out of range; a folder with another training; a loss that is not finite.
+
+    Example:
+        >>> import hspace
+        >>> sampler = hspace.Sampler(hspace.load("faces64"), steps=2, eta=0.0)
+        >>> options = {"span": 4, "iterations": 2, "batch_size": 4, "reconstructor": "lenet", "checked": 4}
+        >>> learned = hspace.Learned(2, **options).fit(sampler, seeds=range(8))
+        >>> len(learned.directions_), learned.stopped_
+        (2, 'iterations')
+    """
+
+    def __init__(
+        self,
+        n_directions: int = 10,
+        *,
+        kind: Kind = "global",
+        parametrisation: Parametrisation = "ortho",
+        span: int | None = 64,
+        reconstructor: ReconstructorSize = "resnet18",
+        iterations: int = Options.iterations,
+        batch_size: int = Options.batch_size,
+        max_strength: float = Options.max_strength,
+        min_strength: float = Options.min_strength,
+        strength_weight: float = Options.strength_weight,
+        adversarial_weight: float = Options.adversarial_weight,
+        r1_weight: float = Options.r1_weight,
+        shift_rate: float = Options.shift_rate,
+        reconstructor_rate: float = Options.reconstructor_rate,
+        discriminator_rate: float = Options.discriminator_rate,
+        noise: float = Options.noise,
+        replays: int = Options.replays,
+        replay_size: int = Options.replay_size,
+        ema: float = Options.ema,
+        warmup: int = Options.warmup,
+        patience: int | None = None,
+        segment: int = 1,
+        checked: int = 200,
+        merge_above: float = 0.9,
+        seed: int = 0,
+        injection: Injection = "symmetric",
+    ) -> None:
+        self.n_directions = n_directions
+        self.kind: Kind = kind
+        self.parametrisation: Parametrisation = parametrisation
+        self.span = span
+        self.reconstructor: ReconstructorSize = reconstructor
+        self.iterations = iterations
+        self.batch_size = batch_size
+        self.max_strength = max_strength
+        self.min_strength = min_strength
+        self.strength_weight = strength_weight
+        self.adversarial_weight = adversarial_weight
+        self.r1_weight = r1_weight
+        self.shift_rate = shift_rate
+        self.reconstructor_rate = reconstructor_rate
+        self.discriminator_rate = discriminator_rate
+        self.noise = noise
+        self.replays = replays
+        self.replay_size = replay_size
+        self.ema = ema
+        self.warmup = warmup
+        self.patience = patience
+        self.segment = segment
+        self.checked = checked
+        self.merge_above = merge_above
+        self.seed = seed
+        self.injection: Injection = injection
+
+    def fit(
+        self,
+        sampler: Sampler,
+        seeds: Iterable[int],
+        *,
+        real: Float[Tensor, "m c y x"] | None = None,
+        folder: str | PathLike[str] | None = None,
+        resume: bool = False,
+        minutes: float | None = None,
+        save_every: float = 60.0,
+        on_save: Callable[[Learned], None] | None = None,
+        progress: Progress = False,
+    ) -> Learned:
+        """Draw the population, train, and turn the module into directions.
+
+        Args:
+            sampler: Draws samples; few steps are enough to learn with, and directions can be retimed.
+            seeds: Of the samples that are shifted; more than the span has components.
+            real: Real pictures in [-1, 1] for the discriminator. Default: the unshifted samples.
+            folder: For the state of the training and its log; without one nothing is written.
+            resume: Go on where the training in the folder stands.
+            minutes: Stop training after so many in this call.
+            save_every: Seconds from one state on disk to the next.
+            on_save: Called when a state was saved, with the estimator; `directions_now()` has the directions so far.
+            progress: True for bars, or a function of (done, total) image-steps, then iterations.
+
+        Raises:
+            KeyboardInterrupt: After Ctrl-C, when the state of the last whole iteration is in the folder; `finish()`
+                turns it into directions.
+        """
+        seeds = as_seeds(seeds)
+        options = self._options()
+        where = None if folder is None else Path(folder)
+        self._check(sampler, seeds, real)
+        _check_folder(where, resume)
+        self._sampler, self._seeds = sampler, seeds
+        self.setting_: Setting = sampler.setting(self.injection)
+        self.population_ = self._population(sampler, seeds, where, progress)
+        self._trainer = self._make_trainer(sampler, real, options)
+        self.history_: list[dict[str, float]] = []
+        if where is not None and resume:
+            self._trainer.load(where / _STATE)
+        self.stopped_ = self._train(where, minutes, save_every, on_save, progress)
+        if self.stopped_ == "interrupted":
+            kept = "nothing was written" if where is None else f"its state is in {where}"
+            raise KeyboardInterrupt(f"interrupted after iteration {self._trainer.iteration}; {kept}")
+        return self.finish(progress=progress)
+
+    def finish(self, *, progress: Progress = False) -> Learned:
+        """Ask the reconstructor about fresh samples, rank, merge; `fit` ends with it."""
+        self.reconstructor_ = self._trainer.reconstructor
+        self.network_ = ShiftNetwork(self._averaged(), self.setting_)
+        fresh = self.fresh_seeds(self.checked)
+        pairs = self.pairs(fresh, progress=progress)
+        self.told_ = self._tell(pairs)
+        vectors = self._vectors(self.network_.shift)
+        effect, change = self._effects(self.fresh_seeds(_EFFECT_SEEDS))
+        self.directions_ = self._ranked(vectors, effect, change)
+        return self
+
+    def directions_now(self) -> Directions:
+        """Where training stands: the averaged module as directions, without ranking and merging."""
+        vectors = self._vectors(self._averaged())
+        return self._directions([(v, f"learned{k}", {}) for k, v in enumerate(vectors)])
+
+    def change(self, kinds: Sequence[int] | Tensor, strengths: Sequence[float] | Tensor) -> RunChange:
+        """What the module itself does with a run, for `sampler.run(seeds, edit=...)`: a block depends on h.
+
+        Args:
+            kinds: (n,) type of shift of each row.
+            strengths: (n,).
+        """
+        return self.network_.change(self._sampler, kinds, strengths)
+
+    def pairs(self, seeds: Iterable[int], *, progress: Progress = False) -> Pairs:
+        """Fresh samples and their shifted versions, types in turn and strengths as in training.
+
+        Args:
+            seeds: None of those trained on.
+            progress: True for bars, or a function of (done, total) image-steps.
+        """
+        seeds = as_seeds(seeds)
+        o = self._options()
+        drawn = draw(
+            o.seed,
+            2**31,  # no iteration of a training
+            len(seeds),
+            population=len(seeds),
+            n=self.n_directions,
+            min_strength=o.min_strength,
+            max_strength=o.max_strength,
+        )
+        kinds = torch.arange(len(seeds)) % self.n_directions
+        plain = self._sampler.run(seeds, progress=progress).float()
+        shifted = self._sampler.run(seeds, self.change(kinds, drawn.strengths), progress=progress).float()
+        return Pairs(plain, shifted, kinds, drawn.strengths)
+
+    def hidden_codes(
+        self, n: int = 600, *, epochs: int = 20, ways: Sequence[str] = DEGRADATIONS, progress: Progress = False
+    ) -> dict[str, float]:
+        """Accuracy of fresh reconstructors on degraded pictures; see `hspace.learning.hidden`.
+
+        High without and low with degradation: the module hides a code.
+
+        Args:
+            n: Fresh pairs, a quarter of them held out.
+            epochs: Passes over the others.
+            ways: Of degrading.
+            progress: Of drawing the pairs.
+
+        Raises:
+            HspaceError: Too few pairs; an unknown degradation.
+        """
+        pairs = self.pairs(self.fresh_seeds(n, skip=self.checked), progress=progress)
+        size = self.reconstructor
+        return {how: fresh_accuracy(pairs, how, self.n_directions, size, epochs=epochs, seed=self.seed) for how in ways}
+
+    @property
+    def iteration_(self) -> int:
+        """Number of iterations so far."""
+        return self._trainer.iteration
+
+    def fresh_seeds(self, n: int, skip: int = 0) -> range:
+        """Seeds behind those trained on.
+
+        Args:
+            n: How many.
+            skip: Leave out so many first.
+        """
+        first = max(self._seeds) + 1 + skip
+        return range(first, first + n)
+
+    def _options(self) -> Options:
+        return Options(**{name: getattr(self, name) for name in Options.__dataclass_fields__})
+
+    def _check(self, sampler: Sampler, seeds: tuple[int, ...], real: Tensor | None) -> None:
+        if self.span is not None and self.span < 1:
+            raise HspaceError(f"span must be at least 1, not {self.span}")
+        if self.span is not None and len(seeds) <= self.span:
+            raise HspaceError(f"a span of {self.span} components needs more samples than that, not {len(seeds)}")
+        if self.checked < 2:
+            raise HspaceError(f"checked must be at least 2, not {self.checked}")
+        if not 0 < self.merge_above <= 1:
+            raise HspaceError(f"merge_above must be in (0, 1], not {self.merge_above}")
+        shape = sampler.model.image_shape
+        if real is not None and tuple(real.shape[1:]) != tuple(shape):
+            raise HspaceError(f"real pictures must be of shape {tuple(shape)}, not {tuple(real.shape[1:])}")
+
+    def _about(self) -> dict[str, Any]:
+        """What makes a training this one and no other."""
+        names = ("n_directions", "kind", "parametrisation", "span", "reconstructor")
+        return {
+            "parameters": {name: getattr(self, name) for name in names},
+            "setting": _plain(self.setting_.to_json()),
+            "seeds": ranges(self._seeds),
+        }
+
+    def _population(
+        self, sampler: Sampler, seeds: tuple[int, ...], folder: Path | None, progress: Progress
+    ) -> Population:
+        about = {"span": self.span, "setting": _plain(self.setting_.to_json())}
+        file = None if folder is None else folder / _POPULATION
+        if file is not None and file.exists():
+            return Population.load(file, seeds, about)
+        images: list[Tensor] = []
+        pca = PCA(self.span or 1)
+        pca.fit(sampler, seeds, progress=progress, on_batch=lambda _, x_0: images.append(x_0.float().cpu()))
+        population = Population(seeds, torch.cat(images), _span(pca, whole=self.span is None))
+        if file is not None:
+            population.save(file, about)
+        return population
+
+    def _make_shift(self, sampler: Sampler) -> Shift:
+        span, timesteps = self.population_.span.to(sampler.model.device), sampler.timesteps
+        shift = make_shift(
+            self.kind, self.parametrisation, span, timesteps, self.n_directions, sampler.model.h_shape, seed=self.seed
+        )
+        return shift.to(sampler.model.device)
+
+    def _make_trainer(self, sampler: Sampler, real: Tensor | None, options: Options) -> Trainer:
+        channels, side = sampler.model.image_shape[0], sampler.model.image_shape[-1]
+        device = sampler.model.device
+        told = Reconstructor(channels, self.n_directions, self.reconstructor, side, seed=self.seed + 1).to(device)
+        judge = Discriminator(channels, side, seed=self.seed + 2).to(device) if self.adversarial_weight else None
+        return Trainer(sampler, self.population_, self._make_shift(sampler), told, judge, real, options, self._about())
+
+    def _train(
+        self,
+        folder: Path | None,
+        minutes: float | None,
+        save_every: float,
+        on_save: Callable[[Learned], None] | None,
+        progress: Progress,
+    ) -> Stopped:
+        trainer, saved = self._trainer, time.monotonic()
+
+        def save() -> None:
+            if folder is not None:
+                trainer.save(folder / _STATE)
+            if on_save is not None:
+                on_save(self)
+
+        def sometimes() -> None:
+            nonlocal saved
+            if time.monotonic() - saved >= save_every:
+                save()
+                saved = time.monotonic()
+
+        log = None if folder is None else Log(folder, FIELDS, keep=trainer.iteration)
+
+        def told(line: dict[str, float]) -> None:
+            self.history_.append(line)
+            if log is not None:
+                log.add(line)
+
+        try:
+            with reporting(progress, self.iterations, "learning") as advance:
+                advance(trainer.iteration)
+                stopped = trainer.run(minutes=minutes, on_line=told, on_iteration=sometimes, advance=advance)
+        finally:  # after an error too: the networks are those of the last good iteration
+            if log is not None:
+                log.__exit__()
+            if folder is not None:
+                trainer.save(folder / _STATE)
+        if on_save is not None and stopped != "interrupted":
+            on_save(self)
+        return stopped
+
+    def _averaged(self) -> Shift:
+        shift = copy.deepcopy(self._trainer.shift).requires_grad_(False)
+        with torch.no_grad():
+            for name, value in self._trainer.averaged():
+                shift.get_parameter(name).copy_(value)
+        return shift
+
+    @torch.no_grad()
+    def _tell(self, pairs: Pairs) -> Told:
+        device = self._sampler.model.device
+        answers = [
+            self.reconstructor_(plain.to(device), shifted.to(device))
+            for plain, shifted in zip(pairs.plain.split(64), pairs.shifted.split(64), strict=True)
+        ]
+        told = torch.cat([answer.kinds.argmax(1) for answer in answers]).cpu()
+        strengths = torch.cat([answer.strengths for answer in answers]).cpu()
+        confusion = torch.zeros(self.n_directions, self.n_directions, dtype=torch.int64)
+        confusion.index_put_((pairs.kinds, told), torch.ones_like(told), accumulate=True)
+        right = confusion.diagonal().float()
+        return Told(
+            float(right.sum() / confusion.sum()),
+            right / confusion.sum(1).clamp_min(1),
+            confusion,
+            float((strengths - pairs.strengths).abs().mean()),
+        )
+
+    @torch.no_grad()
+    def _vectors(self, shift: Shift) -> Float[Tensor, "k s d"]:
+        """Shifts of one standard deviation; of a block their mean over samples, made as long."""
+        if isinstance(shift, GlobalShift):
+            vectors = shift.vectors().transpose(0, 1)
+            return self._calibrated(vectors) if self.span is None else vectors.cpu()
+        n, seeds = self.n_directions, self._seeds[: self.checked]
+        sums = torch.zeros(n, len(self._sampler.timesteps), self.population_.span.mean.shape[1])
+        rows = {t: row for row, t in enumerate(self._sampler.timesteps)}
+
+        def record(timestep: int, h: Tensor, _: slice) -> None:
+            for k in range(n):
+                kinds = torch.full((len(h),), k, device=h.device)
+                sums[k, rows[timestep]] += shift.unit(timestep, h, kinds).flatten(1).sum(0).float().cpu()
+
+        for _ in self._sampler.stream(seeds, record=record):
+            pass
+        return self._calibrated(sums / len(seeds))
+
+    def _calibrated(self, vectors: Float[Tensor, "k s d"]) -> Float[Tensor, "k s d"]:
+        """As long as one standard deviation of the population along them."""
+        units = torch.nn.functional.normalize(vectors, dim=2)
+        span = self.population_.span
+        if span.axes is None or span.deviations is None:
+            stds = standard_deviations(units, self._sampler, self._seeds[:200]).float().cpu()
+        else:  # they lie in the span
+            along = torch.einsum("ksd,srd->ksr", units.to(span.axes), span.axes)
+            stds = (along * span.deviations).norm(dim=2).cpu()
+        return units.cpu() * stds[..., None]
+
+    def _effects(self, seeds: range) -> tuple[Float[Tensor, " k"], Float[Tensor, "k p"]]:
+        """Of every type from one end to the other: change of a pixel (root mean square), and the mean change."""
+        n = self.n_directions
+        kinds = torch.arange(n).repeat_interleave(2 * len(seeds))
+        strengths = torch.tensor([-_ENDS, _ENDS]).repeat_interleave(len(seeds)).repeat(n)
+        images = self._sampler.run(list(seeds) * 2 * n, self.change(kinds, strengths)).float()
+        low, high = images.reshape(n, 2, len(seeds), -1).unbind(1)
+        return (high - low).square().mean((1, 2)).sqrt(), (high - low).mean(1)
+
+    def _ranked(self, vectors: Tensor, effect: Tensor, change: Tensor) -> Directions:
+        of_h = _cosines(vectors.flatten(1))
+        of_pictures = _cosines(change)
+        likeness = torch.where(of_h.abs() > of_pictures.abs(), of_h, of_pictures)
+        confusion = self.told_.confusion
+        found: list[tuple[Tensor, dict[str, Any]]] = []
+        for group in same(likeness, self.merge_above):
+            turned = torch.tensor(signs(likeness, group))[:, None, None]
+            merged = vectors[group]
+            if len(group) > 1:
+                merged = self._calibrated((torch.nn.functional.normalize(merged, dim=2) * turned).sum(0, keepdim=True))
+            right, all_of_them = confusion[group][:, group].sum(), confusion[group].sum()
+            about = {
+                "types": group,
+                "accuracy": round(float(right / all_of_them.clamp_min(1)), 4),
+                "effect": round(float(effect[group].mean()), 4),
+            }
+            found.append((merged[0], about))
+        found.sort(key=lambda item: (-item[1]["accuracy"], -item[1]["effect"]))
+        return self._directions([(v, f"learned{i}", about) for i, (v, about) in enumerate(found)])
+
+    def _directions(self, found: Sequence[tuple[Tensor, str, dict[str, Any]]]) -> Directions:
+        parameters = {name: getattr(self, name) for name in self._about()["parameters"]}
+        options = {name: getattr(self, name) for name in Options.__dataclass_fields__}
+        origin = {
+            "method": "learned",
+            "parameters": {**parameters, **options, "checked": self.checked, "merge_above": self.merge_above},
+            "seeds": ranges(self._seeds),
+            "iteration": self._trainer.iteration,
+            "version": __version__,
+        }
+        items = [
+            Direction(v.reshape(-1, *self.setting_.h_shape), self.setting_, name, {**origin, **about})
+            for v, name, about in found
+        ]
+        return Directions(items)
+
+
+def _span(pca: PCA, *, whole: bool) -> Span:
+    """Of the components of a PCA; or all of h."""
+    mean = pca.mean_.flatten(1).float().cpu()
+    total = (pca.explained_variance_ / pca.explained_variance_ratio_)[:, 0].float().cpu()
+    rms = (total / mean.shape[1]).sqrt()
+    if whole:
+        return Span(mean, rms)
+    vectors = torch.stack([item.vectors.flatten(1) for item in pca.directions_], 1)  # (S, r, d)
+    deviations = vectors.norm(dim=2)
+    return Span(mean, rms, vectors / deviations.clamp_min(1e-30)[..., None], deviations)
+
+
+def _cosines(rows: Float[Tensor, "k d"]) -> Float[Tensor, "k k"]:
+    units = torch.nn.functional.normalize(rows, dim=1)
+    return units @ units.T
+
+
+def _plain(data: Any) -> Any:
+    """As it is after a way through JSON."""
+    if isinstance(data, dict):
+        return {key: _plain(value) for key, value in data.items()}
+    return [_plain(value) for value in data] if isinstance(data, (list, tuple)) else data
+
+
+def _check_folder(folder: Path | None, resume: bool) -> None:
+    state = None if folder is None else folder / _STATE
+    if resume and (state is None or not state.exists()):
+        raise HspaceError(f"nothing to resume: there is no {_STATE} in {folder}")
+    if not resume and state is not None and state.exists():
+        raise HspaceError(f"{folder} holds a training already: resume it, or choose another folder")
