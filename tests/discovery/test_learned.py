@@ -192,13 +192,18 @@ def test_a_block_exports_its_mean_and_keeps_its_network(tmp_path: Path) -> None:
         assert float(torch.nn.functional.cosine_similarity(mean, vector, dim=0)) > 0.9999
 
 
-def test_real_pictures_for_the_discriminator() -> None:
+def test_real_pictures_for_the_discriminator(tmp_path: Path) -> None:
     pictures = torch.rand(10, *tiny.IMAGE_SHAPE) * 2 - 1
     with_real = learned(iterations=2).fit(sampler(), range(16), real=pictures)
     without = learned(iterations=2).fit(sampler(), range(16))
     assert with_real.history_[0]["discriminator"] != without.history_[0]["discriminator"]
-    with pytest.raises(HspaceError, match=r"real pictures must be of shape \(3, 8, 8\), not \(3, 9, 8\)"):
+    with pytest.raises(HspaceError, match=r"real pictures must be of shape \(m, \*\(3, 8, 8\)\), not \(2, 3, 9, 8\)"):
         learned().fit(sampler(), range(16), real=torch.zeros(2, 3, 9, 8))
+    with pytest.raises(HspaceError, match=r"real pictures must be of shape .*, not \(0, 3, 8, 8\)"):
+        learned().fit(sampler(), range(16), real=torch.zeros(0, *tiny.IMAGE_SHAPE))
+    learned(iterations=1).fit(sampler(), range(16), real=pictures, folder=tmp_path)
+    with pytest.raises(HspaceError, match=r"is of another training: its real \w+, here None"):
+        learned(iterations=1).fit(sampler(), range(16), folder=tmp_path, resume=True)
 
 
 def test_hidden_codes() -> None:

@@ -12,6 +12,7 @@ common unit, the reconstructor sees noise and replays, directions that do the sa
 from __future__ import annotations
 
 import copy
+import hashlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from os import PathLike
@@ -54,6 +55,7 @@ __all__ = ["Learned", "Told"]
 _STATE, _POPULATION = "state.safetensors", "population.safetensors"
 _ENDS = 3.0  # strengths between which the effect on the picture is measured
 _EFFECT_SEEDS = 8
+_OF_NETWORKS = ("n_directions", "kind", "parametrisation", "span", "reconstructor")  # parameters beside Options
 
 
 class Told(NamedTuple):
@@ -94,7 +96,8 @@ class Learned:
         discriminator_rate: and for the discriminator.
         noise: Largest standard deviation of the noise on what the reconstructor sees; pictures are in [-1, 1].
         replays: Steps of the reconstructor alone after each iteration, on pairs of the last ones.
-        replay_size: Number of those pairs.
+        replay_size: Number of those pairs,
+        replay_batch_size: and of those in one step.
         ema: Decay of the moving average of the module, which is what counts in the end.
         warmup: First iterations, in which the module stays as it is and nothing goes back through the sampler.
         patience: Iterations without a new best of the running loss after which training stops.
@@ -147,6 +150,7 @@ class Learned:
         noise: float = Options.noise,
         replays: int = Options.replays,
         replay_size: int = Options.replay_size,
+        replay_batch_size: int = Options.replay_batch_size,
         ema: float = Options.ema,
         warmup: int = Options.warmup,
         patience: int | None = None,
@@ -174,6 +178,7 @@ class Learned:
         self.noise = noise
         self.replays = replays
         self.replay_size = replay_size
+        self.replay_batch_size = replay_batch_size
         self.ema = ema
         self.warmup = warmup
         self.patience = patience
@@ -237,7 +242,7 @@ class Learned:
         self.network_ = ShiftNetwork(self._averaged(), self.setting_)
         fresh = self.fresh_seeds(self.checked)
         pairs = self.pairs(fresh, progress=progress)
-        self.told_ = self._tell(pairs)
+        self.told_ = self.tell(pairs)
         vectors = self._vectors(self.network_.shift)
         effect, change = self._effects(self.fresh_seeds(_EFFECT_SEEDS))
         self.directions_ = self._ranked(vectors, effect, change)
@@ -280,15 +285,40 @@ class Learned:
         shifted = self._sampler.run(seeds, self.change(kinds, drawn.strengths), progress=progress).float()
         return Pairs(plain, shifted, kinds, drawn.strengths)
 
+    @torch.no_grad()
+    def tell(self, pairs: Pairs) -> Told:
+        """What the reconstructor tells of pairs."""
+        device = self._sampler.model.device
+        answers = [
+            self.reconstructor_(plain.to(device), shifted.to(device))
+            for plain, shifted in zip(pairs.plain.split(64), pairs.shifted.split(64), strict=True)
+        ]
+        told = torch.cat([answer.kinds.argmax(1) for answer in answers]).cpu()
+        strengths = torch.cat([answer.strengths for answer in answers]).cpu()
+        confusion = torch.zeros(self.n_directions, self.n_directions, dtype=torch.int64)
+        confusion.index_put_((pairs.kinds, told), torch.ones_like(told), accumulate=True)
+        right = confusion.diagonal().float()
+        return Told(
+            float(right.sum() / confusion.sum()),
+            right / confusion.sum(1).clamp_min(1),
+            confusion,
+            float((strengths - pairs.strengths).abs().mean()),
+        )
+
     def hidden_codes(
-        self, n: int = 600, *, epochs: int = 20, ways: Sequence[str] = DEGRADATIONS, progress: Progress = False
+        self,
+        pairs: Pairs | int = 600,
+        *,
+        epochs: int = 20,
+        ways: Sequence[str] = DEGRADATIONS,
+        progress: Progress = False,
     ) -> dict[str, float]:
         """Accuracy of fresh reconstructors on degraded pictures; see `hspace.learning.hidden`.
 
         High without and low with degradation: the module hides a code.
 
         Args:
-            n: Fresh pairs, a quarter of them held out.
+            pairs: Fresh ones, or how many to draw; a quarter of them is held out.
             epochs: Passes over the others.
             ways: Of degrading.
             progress: Of drawing the pairs.
@@ -296,9 +326,10 @@ class Learned:
         Raises:
             HspaceError: Too few pairs; an unknown degradation.
         """
-        pairs = self.pairs(self.fresh_seeds(n, skip=self.checked), progress=progress)
-        size = self.reconstructor
-        return {how: fresh_accuracy(pairs, how, self.n_directions, size, epochs=epochs, seed=self.seed) for how in ways}
+        if isinstance(pairs, int):
+            pairs = self.pairs(self.fresh_seeds(pairs, skip=self.checked), progress=progress)
+        options: dict[str, Any] = {"epochs": epochs, "seed": self.seed, "device": self._sampler.model.device}
+        return {how: fresh_accuracy(pairs, how, self.n_directions, self.reconstructor, **options) for how in ways}
 
     @property
     def iteration_(self) -> int:
@@ -328,16 +359,16 @@ class Learned:
         if not 0 < self.merge_above <= 1:
             raise HspaceError(f"merge_above must be in (0, 1], not {self.merge_above}")
         shape = sampler.model.image_shape
-        if real is not None and tuple(real.shape[1:]) != tuple(shape):
-            raise HspaceError(f"real pictures must be of shape {tuple(shape)}, not {tuple(real.shape[1:])}")
+        if real is not None and (tuple(real.shape[1:]) != tuple(shape) or not len(real)):
+            raise HspaceError(f"real pictures must be of shape (m, *{tuple(shape)}), not {tuple(real.shape)}")
 
-    def _about(self) -> dict[str, Any]:
+    def _about(self, real: Tensor | None) -> dict[str, Any]:
         """What makes a training this one and no other."""
-        names = ("n_directions", "kind", "parametrisation", "span", "reconstructor")
         return {
-            "parameters": {name: getattr(self, name) for name in names},
+            "parameters": {name: getattr(self, name) for name in _OF_NETWORKS},
             "setting": _plain(self.setting_.to_json()),
             "seeds": ranges(self._seeds),
+            "real": None if real is None else hashlib.sha256(real.float().cpu().numpy().tobytes()).hexdigest()[:16],
         }
 
     def _population(
@@ -367,7 +398,9 @@ class Learned:
         device = sampler.model.device
         told = Reconstructor(channels, self.n_directions, self.reconstructor, side, seed=self.seed + 1).to(device)
         judge = Discriminator(channels, side, seed=self.seed + 2).to(device) if self.adversarial_weight else None
-        return Trainer(sampler, self.population_, self._make_shift(sampler), told, judge, real, options, self._about())
+        return Trainer(
+            sampler, self.population_, self._make_shift(sampler), told, judge, real, options, self._about(real)
+        )
 
     def _train(
         self,
@@ -417,25 +450,6 @@ class Learned:
             for name, value in self._trainer.averaged():
                 shift.get_parameter(name).copy_(value)
         return shift
-
-    @torch.no_grad()
-    def _tell(self, pairs: Pairs) -> Told:
-        device = self._sampler.model.device
-        answers = [
-            self.reconstructor_(plain.to(device), shifted.to(device))
-            for plain, shifted in zip(pairs.plain.split(64), pairs.shifted.split(64), strict=True)
-        ]
-        told = torch.cat([answer.kinds.argmax(1) for answer in answers]).cpu()
-        strengths = torch.cat([answer.strengths for answer in answers]).cpu()
-        confusion = torch.zeros(self.n_directions, self.n_directions, dtype=torch.int64)
-        confusion.index_put_((pairs.kinds, told), torch.ones_like(told), accumulate=True)
-        right = confusion.diagonal().float()
-        return Told(
-            float(right.sum() / confusion.sum()),
-            right / confusion.sum(1).clamp_min(1),
-            confusion,
-            float((strengths - pairs.strengths).abs().mean()),
-        )
 
     @torch.no_grad()
     def _vectors(self, shift: Shift) -> Float[Tensor, "k s d"]:
@@ -498,7 +512,7 @@ class Learned:
         return self._directions([(v, f"learned{i}", about) for i, (v, about) in enumerate(found)])
 
     def _directions(self, found: Sequence[tuple[Tensor, str, dict[str, Any]]]) -> Directions:
-        parameters = {name: getattr(self, name) for name in self._about()["parameters"]}
+        parameters = {name: getattr(self, name) for name in _OF_NETWORKS}
         options = {name: getattr(self, name) for name in Options.__dataclass_fields__}
         origin = {
             "method": "learned",

@@ -8,7 +8,6 @@ degraded, a new reconstructor learns from one part of the pairs and is asked abo
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,7 +80,15 @@ def degraded(images: Float[Tensor, "n c y x"], how: str, *, seed: int = 0) -> Fl
 
 
 def fresh_accuracy(
-    pairs: Pairs, how: str, n: int, size: ReconstructorSize, *, epochs: int = 20, held_out: float = 0.25, seed: int = 0
+    pairs: Pairs,
+    how: str,
+    n: int,
+    size: ReconstructorSize,
+    *,
+    epochs: int = 20,
+    held_out: float = 0.25,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
 ) -> float:
     """Share of the held-out pairs whose type a new reconstructor tells, having learned from the others.
 
@@ -93,6 +100,7 @@ def fresh_accuracy(
         epochs: Passes over the pairs.
         held_out: Share.
         seed: Of the reconstructor, the order and the noise.
+        device: Where it learns.
 
     Raises:
         HspaceError: An unknown degradation; no pairs on one side.
@@ -100,8 +108,9 @@ def fresh_accuracy(
     first = len(pairs) - round(held_out * len(pairs))
     if not 0 < first < len(pairs):
         raise HspaceError(f"{len(pairs)} pairs are too few to learn from some and ask about others")
-    plain, shifted = (degraded(x, how, seed=seed + i) for i, x in enumerate((pairs.plain, pairs.shifted)))
-    network = Reconstructor(plain.shape[1], n, size, plain.shape[-1], seed=seed)
+    plain, shifted = (degraded(x, how, seed=seed + i).to(device) for i, x in enumerate((pairs.plain, pairs.shifted)))
+    kinds, strengths = pairs.kinds.to(device), pairs.strengths.to(device)
+    network = Reconstructor(plain.shape[1], n, size, plain.shape[-1], seed=seed).to(device)
     optimizer = torch.optim.Adam(network.parameters(), 1e-3)
     generator = torch.Generator().manual_seed(seed)
     steps = epochs * -(-first // _BATCH)
@@ -110,18 +119,18 @@ def fresh_accuracy(
         for _ in range(epochs):
             for rows in torch.randperm(first, generator=generator).split(_BATCH):
                 answer = network(plain[rows], shifted[rows])
-                entropy, error = reconstruction_losses(answer, pairs.kinds[rows], pairs.strengths[rows])
+                entropy, error = reconstruction_losses(answer, kinds[rows], strengths[rows])
                 optimizer.zero_grad()
                 (entropy + 0.25 * error).mean().backward()
                 optimizer.step()
                 schedule.step()
-    return _accuracy(network, plain[first:], shifted[first:], pairs.kinds[first:])
+    return _accuracy(network, plain[first:], shifted[first:], kinds[first:])
 
 
 @torch.no_grad()
-def _accuracy(network: Reconstructor, plain: Tensor, shifted: Tensor, kinds: Sequence[int] | Tensor) -> float:
+def _accuracy(network: Reconstructor, plain: Tensor, shifted: Tensor, kinds: Tensor) -> float:
     answers = [network(a, b).kinds.argmax(1) for a, b in zip(plain.split(256), shifted.split(256), strict=True)]
-    return float((torch.cat(answers) == torch.as_tensor(kinds)).float().mean())
+    return float((torch.cat(answers) == kinds).float().mean())
 
 
 def _jpeg(image: Tensor) -> Tensor:

@@ -61,6 +61,7 @@ class Options:
     noise: float = 0.1
     replays: int = 3
     replay_size: int = 512
+    replay_batch_size: int = 32
     ema: float = 0.98
     warmup: int = 0
     patience: int | None = None
@@ -69,7 +70,7 @@ class Options:
     injection: Injection = "symmetric"
 
     def __post_init__(self) -> None:
-        for name in ("iterations", "batch_size", "segment"):
+        for name in ("iterations", "batch_size", "segment", "replay_batch_size"):
             if getattr(self, name) < 1:
                 raise HspaceError(f"{name} must be at least 1, not {getattr(self, name)}")
         for name in ("strength_weight", "adversarial_weight", "r1_weight", "noise", "replays", "warmup", "seed"):
@@ -280,9 +281,9 @@ class Trainer:
         """The reconstructor alone, on pairs of the last iterations."""
         o, device = self.options, self.sampler.model.device
         there = min((self.iteration + 1) * o.batch_size, len(self.replay["rows"]))
-        chosen = torch.randint(there, (o.batch_size,), generator=generator)
+        chosen = torch.randint(there, (o.replay_batch_size,), generator=generator)
         plain = self.population.images[self.replay["rows"][chosen]]
-        first, second = self._noise(generator, o.batch_size)
+        first, second = self._noise(generator, o.replay_batch_size)
         pair = (plain + first).to(device), (self.replay["images"][chosen] + second).to(device)
         kinds, strengths = (self.replay[name][chosen].to(device) for name in ("kinds", "strengths"))
         entropy, error = reconstruction_losses(self.reconstructor(*pair), kinds, strengths)
