@@ -2,8 +2,8 @@
 
     python recipes/results --work results [--only STAGE ...] [--docs docs]
 
-Stages that have their JSON in the working folder are not run again. On 2 CPU cores all of it takes about two hours; the
-stages of the anime model need its checkpoint (see recipes/own_network.py) and are left out where it is not.
+Stages that have their JSON in the working folder are not run again. On 2 CPU cores all of it takes two to three hours;
+the stages of the anime model need its checkpoint (see recipes/own_network.py) and are left out where it is not.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ STAGES: dict[str, Callable[[Work], None]] = {
     "labelled": labelled.find,
     "response": annotated.response,
     "projection": projection.measure,
+    "annotated-decoder": annotated.find_in_decoder,
+    "projection-decoder": projection.measure_in_decoder,
     "inversion": inversion.measure,
     "swapped": carried.swapped,
     "variants": carried.variants,

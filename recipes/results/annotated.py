@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from common import COLOURS, FRESH, SEVEN, Work, say
+from common import COLOURS, DECODER, FRESH, SEVEN, Work, say
 from scipy.stats import spearmanr
 
 import hspace
@@ -24,6 +24,13 @@ def find(work: Work) -> None:
     scores = {name: values.tolist() for name, values in annotated.scores_.items()}
     found = {"accuracy": accuracy, "timesteps": work.sampler().timesteps, "scores": scores}
     work.write("annotated", found)
+
+
+def find_in_decoder(work: Work) -> None:
+    """Of all twelve factors at a tap of the decoder, from the scores that are there."""
+    annotated = hspace.Annotated(FACTORS, n_extremes=100, injection="asymmetric", sketch_size=0)
+    annotated.fit(work.sampler(tap=DECODER), work.read("annotated")["scores"], range(1000))
+    annotated.directions_.save(work.folder / "annotated-decoder.safetensors")
 
 
 def response(work: Work) -> None:

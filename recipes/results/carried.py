@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from common import FRESH, Work, say
+from common import DECODER, FRESH, Work, say
 
 import hspace
 from hspace.directions import Direction, Edit, swap
@@ -74,8 +74,8 @@ def variants(work: Work) -> None:
     measured("late half of the steps only", of(window=(499, 0)), sampler)
     measured("30 extremes", again(sampler), sampler)
     measured("normal of a linear SVM, 30 extremes", again(sampler, classifier="svm", sketch_size=60), sampler)
-    other = hspace.Sampler(work.model.tapped("up_blocks.1"), len(sampler.timesteps), 0.0)
-    measured("h read and moved at up_blocks.1, 30 extremes", again(other), other)
+    other = work.sampler(tap=DECODER)
+    measured(f"h read and moved at {DECODER}, 30 extremes", again(other), other)
     noise = again(sampler, space="noise", n_extremes=100)
     measured("x_T instead of h", noise, sampler)
     measured("x_T instead of h, strength 15", noise, sampler, 15.0)

@@ -23,6 +23,8 @@ STEPS = 20
 SEVEN = ("smile", "mouth_open", "age", "glasses", "hair_length", "beard", "yaw")
 COLOURS = ("skin", "hair_tone")
 """Found too, to be projected out."""
+DECODER = "up_blocks.1"
+"""A tap in the decoder, h there of 128 x 32 x 32: it moves factors that the bottleneck does not (stage "variants")."""
 FRESH = range(10_000, 10_064)
 """Seeds that no direction was found with."""
 
@@ -46,8 +48,8 @@ class Work:
     def scorer(self) -> PortraitScorer:
         return load_scorer("portraits")
 
-    def sampler(self, eta: float = 0.0) -> hspace.Sampler:
-        return hspace.Sampler(self.model, STEPS, eta)
+    def sampler(self, eta: float = 0.0, *, tap: str = "mid_block") -> hspace.Sampler:
+        return hspace.Sampler(self.model.tapped(tap), STEPS, eta)
 
     def read(self, stage: str) -> Any:
         return json.loads((self.folder / f"{stage}.json").read_text())

@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from common import SEVEN, STEPS, Work
-from projection import ROWS
+from common import DECODER, SEVEN, STEPS, Work
+from projection import BESIDE, DECODER_STRENGTH, ENTANGLED, LEAKS, ROWS
 
 from hspace.atomic import writing
 from hspace.faces import FACTORS
@@ -24,7 +24,7 @@ population of portraits. Fresh seeds are seeds that no direction was found with.
 
 def write(work: Work) -> None:
     parts = [HEAD.format(steps=STEPS, dtype=str(work.dtype).removeprefix("torch."))]
-    for section in (_annotated, _projection, _swapped, _variants, _efficiency, _inversion, _anime):
+    for section in (_annotated, _projection, _projection_decoder, _swapped, _variants, _efficiency, _inversion, _anime):
         try:
             parts.append(section(work))
         except (FileNotFoundError, KeyError):
@@ -83,36 +83,80 @@ Spearman is at least 0.95 for {monotone} of {len(SEVEN)} (bar: five); the cosine
 def _projection(work: Work) -> str:
     """Effect matrices before and after projection."""
     found = work.read("projection")
-    rows, leaks, own_largest = [], {}, {}
-    for label in ("before", "after"):
-        change = {name: found[label][name]["change"] for name in ROWS}
-        leak = [
-            sum(abs(change[name][other]) for other in ROWS if other != name) / (len(ROWS) - 1) / abs(change[name][name])
-            for name in ROWS
-        ]
-        leaks[label] = sum(leak) / len(ROWS)
-        own_largest[label] = sum(_largest(change[name], ROWS) == name for name in ROWS)
-    for name in ROWS:
-        cells: list[Any] = [name]
-        for other in ROWS:
-            before, after = (found[label][name]["change"][other] for label in ("before", "after"))
-            cells.append(f"**{before:+.2f} → {after:+.2f}**" if other == name else f"{before:+.2f} → {after:+.2f}")
-        after_all = found["after"][name]["change"]
-        worst = _largest(after_all, [each for each in FACTORS if each not in ROWS])
-        cells.append(f"{worst} {after_all[worst]:+.2f}")
-        rows.append(cells)
-    errors = [max(found[label][name]["error"][o] for name in ROWS for o in ROWS) for label in ("before", "after")]
+    table, figures = _matrix(found, ROWS)
     return f"""## Effect matrices before and after projection
+
+### At the bottleneck
 
 Each of five annotated directions without the other four and without hair_tone (`a.without(b, c, d, e, f)`, one projector
 across all timesteps), brought back to the unit of strength. Change of every factor between -3 and 3, before → after, on 64
-fresh seeds before ({found["seeds"]} for skin) and {found["seeds"]} after; standard errors at most {errors[0]:.2f} and {errors[1]:.2f}. The last
-column is the largest change of another factor.
+fresh seeds before ({found["seeds"]} for skin) and {found["seeds"]} after. The last column is the largest change of a factor
+that is not among the rows.
 
-{_table(["edit", *ROWS, "largest other, after"], rows)}
-Own factor largest in {own_largest["before"]} of {len(ROWS)} rows before and {own_largest["after"]} of {len(ROWS)} after (bar: all). Mean leak,
-|change of another| / |own change|: {leaks["before"]:.2f} before, {leaks["after"]:.2f} after, {leaks["after"] / leaks["before"]:.2f} of it (bar: 0.5).
+{table}
+{figures}
 """
+
+
+def _projection_decoder(work: Work) -> str:
+    """Effect matrices where the decoder draws the factors."""
+    found = work.read("projection-decoder")
+    names, damage = (*ENTANGLED, *BESIDE), found["damage"]
+    table, figures = _matrix(found, ENTANGLED)
+    beside, figures_beside = _matrix(found, names)
+    without = "; ".join(f"{name} without {', '.join(others)}" for name, others in found["without"].items() if others)
+    rows = [[name, f"{damage['before'][name]:.1f}", f"{damage['after'][name]:.1f}"] for name in names]
+    return f"""### At {DECODER}, in the decoder
+
+The same with h read and moved at {DECODER} (128 x 32 x 32): directions from the extremes of the same 1,000 scores, the means
+alone. Change between -{DECODER_STRENGTH:g} and {DECODER_STRENGTH:g}, which keeps the ends near the population, on {found["seeds"]} fresh seeds before and
+after. A direction is without those of the others that it changes by more than {LEAKS:g} of its own change: {without}. The others stay as they were.
+
+{table}
+{figures}
+
+With {", ".join(BESIDE)} as a row more:
+
+{beside}
+{figures_beside}
+
+Damage: Frechet distance of the twelve scores of the {2 * found["seeds"]} pictures at both ends of a row from those of 1,000 rendered
+portraits; the change that is meant counts too. As many unedited samples: {damage["unedited"]:.1f}.
+
+{_table(["edit", "before", "after"], rows)}
+The projected directions up to 3, twice as far as in the tables:
+
+![The projected directions at {DECODER}](projection-decoder.png)
+"""
+
+
+def _matrix(found: Mapping[str, Any], names: Sequence[str]) -> tuple[str, str]:
+    """The table of changes, before and after, and what the bars ask of it."""
+    rows, leaks, own_largest = [], {}, {}
+    for label in ("before", "after"):
+        change = {name: found[label][name]["change"] for name in names}
+        leak = [
+            sum(abs(change[name][o]) for o in names if o != name) / (len(names) - 1) / abs(change[name][name])
+            for name in names
+        ]
+        leaks[label] = sum(leak) / len(names)
+        own_largest[label] = sum(_largest(change[name], names) == name for name in names)
+    for name in names:
+        cells: list[Any] = [name]
+        for other in names:
+            before, after = (found[label][name]["change"][other] for label in ("before", "after"))
+            cells.append(f"**{before:+.2f} → {after:+.2f}**" if other == name else f"{before:+.2f} → {after:+.2f}")
+        after_all = found["after"][name]["change"]
+        worst = _largest(after_all, [each for each in FACTORS if each not in names])
+        cells.append(f"{worst} {after_all[worst]:+.2f}")
+        rows.append(cells)
+    errors = [max(found[label][name]["error"][o] for name in names for o in names) for label in ("before", "after")]
+    ratio = leaks["after"] / leaks["before"]
+    met = ratio <= 0.5 and own_largest["after"] == len(names)
+    figures = f"""Own factor largest in {own_largest["before"]} of {len(names)} rows before and {own_largest["after"]} of {len(names)} after (bar: all). Mean leak,
+|change of another| / |own change|: {leaks["before"]:.2f} before, {leaks["after"]:.2f} after, {ratio:.2f} of it (bar: 0.5). {"Both bars are met" if met else "A bar is missed"}.
+Standard errors are at most {errors[0]:.2f} before and {errors[1]:.2f} after."""
+    return _table(["edit", *names, "largest of the rest, after"], rows), figures
 
 
 def _swapped(work: Work) -> str:
