@@ -1,0 +1,137 @@
+r"""Which directions are real: those that do more than random ones of the same length.
+
+m random directions stand beside each direction; what is random about a test is the direction, not the sample. Effects
+on attribute a are divided by the root mean square of those of the direction and its controls, z_a = |effect_a| / rms_a,
+so that controls of directions of any length can be pooled, k m of them. The largest z of a direction is ranked among
+theirs (Westfall and Young's single-step maxT: the number of attributes is accounted for, and that they go together),
+
+    p_a = (1 + #{controls with max_b z_b >= z_a}) / (1 + k m),
+
+whatever the distribution; at least 1 / (1 + k m). Holm's procedure corrects for the number of directions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hspace.errors import HspaceError
+
+__all__ = ["Verdict", "holm", "p_values", "verdicts"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a direction beats its controls.
+
+    Attributes:
+        direction: Its name.
+        attribute: The one that stands out most against the controls.
+        p: Of that attribute, corrected for the number of attributes.
+        corrected: The same corrected for the number of directions too.
+        controls: Number of random directions.
+        words: For people.
+    """
+
+    direction: str
+    attribute: str
+    p: float
+    corrected: float
+    controls: int
+    words: str
+
+
+def p_values(effects: Float[Tensor, "k a"], controls: Float[Tensor, "k m a"]) -> Float[Tensor, "k a"]:
+    """Of every direction and attribute, corrected for the number of attributes.
+
+    Args:
+        effects: Mean changes along directions.
+        controls: The same along m random directions for each.
+
+    Raises:
+        HspaceError: Shapes that don't go together; no controls.
+
+    Example:
+        >>> import torch
+        >>> from hspace.evaluation.controls import p_values
+        >>> controls = torch.linspace(-1, 1, 19).reshape(1, 19, 1)
+        >>> p_values(torch.tensor([[5.0]]), controls).item(), p_values(torch.tensor([[0.0]]), controls).item()
+        (0.05000000074505806, 1.0)
+    """
+    k, m, a = controls.shape
+    if tuple(effects.shape) != (k, a) or m < 1:
+        raise HspaceError(f"controls of shape {(k, m, a)} don't go with effects of shape {tuple(effects.shape)}")
+    # The direction itself takes part in the scale: under the null it is one of m + 1 that could change places.
+    everything = torch.cat([effects[:, None], controls], 1)
+    scale = everything.square().mean(1, keepdim=True).sqrt().clamp_min(1e-30)
+    z = everything.abs() / scale
+    largest = z[:, 1:].amax(2).flatten()  # (k m)
+    return (1.0 + (largest[:, None, None] >= z[:, 0]).sum(0).double()) / (1 + k * m)
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Holm's step-down correction for the number of tests.
+
+    Example:
+        >>> from hspace.evaluation.controls import holm
+        >>> [round(x, 3) for x in holm([0.01, 0.04, 0.03])]
+        [0.03, 0.06, 0.06]
+    """
+    order = np.argsort(p, kind="stable")
+    factors = len(p) - np.arange(len(p))
+    corrected = np.minimum(np.maximum.accumulate(np.array(p)[order] * factors), 1)
+    result = np.empty(len(p))
+    result[order] = corrected
+    return [float(x) for x in result]
+
+
+def verdicts(
+    directions: Sequence[str],
+    attributes: Sequence[str],
+    effects: Float[Tensor, "k a"],
+    controls: Float[Tensor, "k m a"],
+    *,
+    level: float = 0.05,
+) -> list[Verdict]:
+    """In words, whether directions do more than random ones.
+
+    Args:
+        directions: Names.
+        attributes: Names.
+        effects: Mean changes.
+        controls: Of m random directions for each.
+        level: Of significance, for the corrected p.
+
+    Raises:
+        HspaceError: Shapes or names that don't go together; a level that m controls can't reach.
+    """
+    k, m, a = controls.shape
+    if len(directions) != k or len(attributes) != a:
+        raise HspaceError(
+            f"{k} directions and {a} attributes were measured, {len(directions)} and {len(attributes)} named"
+        )
+    if k / (1 + k * m) > level:
+        least = int(np.ceil((k / level - 1) / k - 1e-9))
+        raise HspaceError(f"{m} controls of each direction can show nothing at the level {level:g}: take {least}")
+    table = p_values(effects, controls)
+    best, where = table.min(1)
+    # Of attributes with the same p, the one that stands out most.
+    scale = controls.square().mean(1).sqrt().clamp_min(1e-30)
+    where = torch.where(table == best[:, None], effects.abs() / scale, torch.zeros_like(effects)).argmax(1)
+    corrected = holm(best.tolist())
+    found = []
+    for j, name in enumerate(directions):
+        attribute = attributes[int(where[j])]
+        real = corrected[j] <= level
+        words = (
+            f"moves {attribute} more than {m} random directions of its length"
+            if real
+            else f"does no more than random directions of its length (corrected p = {corrected[j]:.2g})"
+        )
+        found.append(Verdict(name, attribute, float(best[j]), corrected[j], m, words))
+    return found

@@ -1,0 +1,117 @@
+"""How scores answer to strengths: the table that all measures of a direction come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hspace.attributes import Scorer, scored
+from hspace.diffusion import Sampler
+from hspace.diffusion.latents import as_seeds
+from hspace.directions import Directions
+from hspace.directions.direction import check_strength
+from hspace.errors import HspaceError
+from hspace.progress import Progress
+
+__all__ = ["Response", "respond"]
+
+
+@dataclass(frozen=True, eq=False)
+class Response:
+    """Scores of the same samples at every strength of every direction.
+
+    Attributes:
+        directions: Names, k of them.
+        attributes: Names, a of them.
+        strengths: (s,) ascending, 0 among them.
+        scores: (k, s, n, a) float64; at strength 0 those of the unedited samples, the same for all directions.
+        unit: (a,) standard deviation of each attribute over the unedited samples.
+    """
+
+    directions: tuple[str, ...]
+    attributes: tuple[str, ...]
+    strengths: tuple[float, ...]
+    scores: Float[Tensor, "k s n a"]
+    unit: Float[Tensor, " a"]
+
+    def change(self) -> Float[Tensor, "k n a"]:
+        """Of each sample from the lowest strength to the highest, in standard deviations of the population."""
+        return (self.scores[:, -1] - self.scores[:, 0]) / self.unit
+
+    def curve(self) -> Float[Tensor, "k s a"]:
+        """Mean over the samples of the change from the unedited sample, in the same unit."""
+        zero = self.strengths.index(0.0)
+        return ((self.scores - self.scores[:, zero : zero + 1]) / self.unit).mean(2)
+
+
+def respond(
+    sampler: Sampler,
+    directions: Directions,
+    scorer: Scorer,
+    seeds: Iterable[int],
+    *,
+    strengths: Sequence[float] = (-3.0, -1.5, 0.0, 1.5, 3.0),
+    on_images: Callable[[int, float, Tensor], None] | None = None,
+    progress: Progress = False,
+) -> Response:
+    """Score samples at every strength of every direction, all in one batched run.
+
+    Args:
+        sampler: Draws them.
+        directions: k of them.
+        scorer: Images to named scores.
+        seeds: At least 2, none of those that the directions were found with.
+        strengths: At least two besides 0, which is added where it is missing.
+        on_images: Sees all pictures of a direction (by its number, -1 for the unedited ones) and strength.
+        progress: True for a bar, or a function of (done, total) image-steps.
+
+    Raises:
+        HspaceError: Fewer than 2 seeds or 2 strengths; a score that does not vary over the unedited samples.
+
+    Example:
+        >>> import hspace
+        >>> from hspace.attributes import load_scorer
+        >>> from hspace.evaluation.response import respond
+        >>> sampler = hspace.Sampler(hspace.load("faces64"), steps=2)
+        >>> control = hspace.random_directions(sampler.setting(), norms=[1.0, 1.0])
+        >>> respond(sampler, control, load_scorer(), seeds=range(2), strengths=(-1, 1)).scores.shape
+        torch.Size([1, 3, 2, 12])
+    """
+    seeds = as_seeds(seeds)
+    if len(seeds) < 2:
+        raise HspaceError("a response needs at least 2 seeds")
+    ends = sorted({check_strength(strength) for strength in strengths} - {0.0})
+    if len(ends) < 2:
+        raise HspaceError("a response needs at least 2 strengths besides 0")
+    edits = [None, *(strength * direction for direction in directions for strength in ends)]
+    tables: list[Tensor] = []
+    rows: list[Tensor] = []
+    names: tuple[str, ...] = ()
+    n = len(seeds)
+    for where, images in sampler.stream(seeds * len(edits), [edit for edit in edits for _ in seeds], progress=progress):
+        part = scored(scorer, images.float())
+        names = tuple(part)
+        tables.append(torch.stack([part[name] for name in names], 1).cpu().double())
+        if on_images is not None:
+            rows += images.float().cpu().unbind(0)
+            while len(rows) >= n:  # an edit is complete
+                edit = (where.stop - len(rows)) // n
+                on_images(
+                    (edit - 1) // len(ends) if edit else -1,
+                    ends[(edit - 1) % len(ends)] if edit else 0.0,
+                    torch.stack(rows[:n]),
+                )
+                del rows[:n]
+    table = torch.cat(tables).reshape(len(edits), n, -1)
+    plain, edited = table[0], table[1:].reshape(len(directions), len(ends), n, -1)
+    zero = sum(strength < 0 for strength in ends)
+    whole = torch.cat([edited[:, :zero], plain.expand(len(directions), 1, -1, -1), edited[:, zero:]], 1)
+    unit = plain.std(0)
+    if not bool((unit > 0).all()):
+        constant = names[int((unit <= 0).nonzero()[0])]
+        raise HspaceError(f"the score {constant!r} is the same for all unedited samples: it has no unit")
+    return Response(directions.names, names, (*ends[:zero], 0.0, *ends[zero:]), whole, unit)
