@@ -3,7 +3,8 @@
     python recipes/learn_faces64.py --work learning --minutes 55
 
 Writes docs/learned.md and its pictures. Every part that has its file in the working folder is not done again; a
-training that was interrupted goes on. About an hour and a half on two CPU cores, of which the training is --minutes.
+training that was interrupted goes on. On two CPU cores about an hour and a half for each of the two taps, of which the
+training is --minutes.
 """
 
 from __future__ import annotations
@@ -35,14 +36,17 @@ OPTIONS: dict[str, Any] = {
     "shift_rate": 0.005,
     "reconstructor_rate": 1e-3,
     "discriminator_rate": 2e-4,
-    "noise": 0.2,
     "replays": 10,
-    "warmup": 60,
+    "warmup": 40,
     "checked": 100,
     "injection": "asymmetric",
 }
-EFFECT_SEEDS = range(50_000, 50_032)
-PAIRS = range(60_000, 60_600)
+NOISE = {"up_blocks.0": 0.2, "mid_block": 0.05}
+"""By tap: shifts at the bottleneck change the picture less, and the reconstructor has to see them to begin with."""
+EFFECT_SEEDS = range(50_000, 50_024)
+LONG, LONG_SEEDS = 20, range(50_000, 50_008)
+"""Another grid that directions are used on, retimed."""
+PAIRS = range(60_000, 60_400)
 REAL = range(500_000, 502_000)
 
 
@@ -61,6 +65,7 @@ class Run:
             parametrisation=parametrisation,  # type: ignore[arg-type]
             reconstructor=self.size,
             iterations=iterations,
+            noise=NOISE[self.tap],
             **OPTIONS,
         )
 
@@ -97,7 +102,7 @@ class Run:
         pairs = learned.pairs(PAIRS)
         real = self.scorer.features(torch.from_numpy(render_seeds(REAL)).permute(0, 3, 1, 2) / 127.5 - 1)
         plain, shifted = (frechet_distance(self.scorer.features(x), real) for x in (pairs.plain, pairs.shifted))
-        unit = {name: float(x.std()) for name, x in self.scorer(learned.population_.images).items()}
+        unit = _unit(self.scorer, learned)
         measured = effects(self.sampler, learned.directions_, self.scorer, EFFECT_SEEDS, strength=STRENGTH)
         directions = named(learned.directions_, measured, unit=unit)
         directions.save(self.folder / f"{label}.safetensors")
@@ -116,6 +121,19 @@ class Run:
             "frechet": {"plain": plain, "shifted": shifted},
             "rms": float((pairs.shifted - pairs.plain).square().mean().sqrt()),
         }
+
+    def on_a_longer_grid(self, label: str, unit: dict[str, float]) -> dict[str, float]:
+        """Change of the attribute that each direction is named after, or moves most, by direction."""
+        directions = hspace.Directions.load(self.folder / f"{label}.safetensors")
+        sampler = hspace.Sampler(self.sampler.model, LONG, 0.0, batch_size=16)
+        measured = effects(sampler, directions, self.scorer, LONG_SEEDS, strength=STRENGTH)
+        moved = {item.name: item.origin["moves"]["attribute"] for item in directions}
+        return {name: measured.of(name)[attribute] / unit[attribute] for name, attribute in moved.items()}
+
+
+def _unit(scorer: PortraitScorer, learned: hspace.Learned) -> dict[str, float]:
+    """Standard deviation of every factor over the population."""
+    return {name: float(x.std()) for name, x in scorer(learned.population_.images).items()}
 
 
 def cached(path: Path, make: Callable[[], Any]) -> Any:
@@ -142,14 +160,24 @@ def page(docs: Path, found: dict[str, dict[str, Any]]) -> None:
     lines += [
         "Written by `python recipes/learn_faces64.py --work learning`; nothing is filled in by hand but the notes."
     ]
-    lines += [f"K = {K}, {STEPS} steps of DDIM (eta 0), asymmetric injection, bfloat16; options: {options}."]
+    lines += [f"K = {K}, {STEPS} steps of DDIM (eta 0), asymmetric injection, bfloat16; options: {options},"]
+    lines += ["noise " + ", ".join(f"{noise:g} at {tap}" for tap, noise in NOISE.items()) + "."]
     lines += ["Strengths are standard deviations of h along the direction; changes of a factor are between"]
     lines += [
         f"-{STRENGTH:g} and {STRENGTH:g}, on {len(EFFECT_SEEDS)} fresh seeds, in standard deviations of the factor"
     ]
     lines += ["over generated samples.", ""]
     for tap, of_tap in found.items():
-        lines += [f"## Tap {tap}", "", *_summary(of_tap), "", *_rows(of_tap["ortho"]), ""]
+        lines += [
+            f"## Tap {tap}",
+            "",
+            *_summary(of_tap),
+            "",
+            *_rows(of_tap["ortho"]),
+            "",
+            *_longer(of_tap["ortho"]),
+            "",
+        ]
         lines += [f"![Learned directions at {tap}](learned-{tap.replace('.', '')}.png)", ""]
     notes = docs / "learned-notes.md"
     if notes.exists():
@@ -195,11 +223,22 @@ def _rows(found: dict[str, Any]) -> list[str]:
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for row in found["rows"]:
+        moves = row["moves"]
+        if moves["change"] * row["change"][moves["attribute"]] < 0:  # it was turned around to be named
+            row = {**row, "change": {name: -change for name, change in row["change"].items()}}
         first, *others = sorted(row["change"].items(), key=lambda item: -abs(item[1]))[:3]
         rest = ", ".join(f"{name} {value:+.2f}" for name, value in others)
         cells = (row["name"], row["types"], f"{row['accuracy']:.2f}", f"{first[0]} {first[1]:+.2f}", rest)
         table.append("| " + " | ".join(str(cell) for cell in (*cells, f"{row['effect']:.2f}")) + " |")
     return table
+
+
+def _longer(found: dict[str, Any]) -> list[str]:
+    changes = ", ".join(f"{name} {change:+.2f}" for name, change in found["long"].items())
+    return [
+        f"The same directions retimed to {LONG} steps, change of the attribute that each moves most, on",
+        f"{len(LONG_SEEDS)} fresh seeds: {changes}.",
+    ]
 
 
 def of_tap(args: argparse.Namespace, tap: str) -> dict[str, Any]:
@@ -213,6 +252,8 @@ def of_tap(args: argparse.Namespace, tap: str) -> dict[str, Any]:
             iterations = args.iterations if trained is None else trained["iterations"]
             learned = run.trained(parametrisation, iterations, args.minutes if trained is None else None)
             result = run.figures(learned, parametrisation)
+            if trained is None:
+                result["long"] = run.on_a_longer_grid(parametrisation, _unit(run.scorer, learned))
             result["minutes"] = json.loads((run.folder / parametrisation / "minutes.json").read_text())
             return result
 

@@ -81,6 +81,30 @@ def test_after_ctrl_c_the_same_command_goes_on(tiny_folder: Path, tmp_path: Path
     assert all(bool((x.vectors == y.vectors).all()) for x, y in zip(a, b, strict=True))
 
 
+def test_ctrl_c_before_the_training(
+    run: Run, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the samples are drawn there is nothing to resume, and the message does not say that there is."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(hspace.PCA, "fit", interrupted)
+    result = run("learn", "-m", tiny_folder, *TINY, "--iterations", 1)
+    assert result.exit_code == 2
+    assert "hspace: interrupted; training had not begun" in result.output
+
+
+def test_a_score_that_never_varies_names_nothing(run: Run, tiny_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "judge.py").write_text(
+        "def judge(images):\n    return {'still': 0 * images.mean((1, 2, 3)), 'bright': images.mean((1, 2, 3))}\n"
+    )
+    result = run("learn", "-m", tiny_folder, *TINY, "--iterations", 1, "--scorer", "judge.py:judge")
+    assert result.exit_code == 0, result.output
+    found = hspace.Directions.load(tmp_path / "learned.safetensors")
+    assert all(item.origin["moves"]["attribute"] == "bright" for item in found)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -92,6 +116,7 @@ def test_after_ctrl_c_the_same_command_goes_on(tiny_folder: Path, tmp_path: Path
         (("-k", 5), "5 directions don't fit into a span of 4"),
         (("--iterations", 0), "iterations must be at least 1, not 0"),
         (("--max-strength", 0.1), "strengths must be 0 <= min <= max"),
+        (("--hidden-codes", 3), "--hidden-codes must be 0 or at least 4, not 3"),
         (("--resume", "--work", "nowhere"), "nothing to resume: there is no state.safetensors in nowhere"),
         (("--scorer", "nowhere"), "nowhere"),
         (("--picture", "p"), "expected the name of a picture, such as p.png"),

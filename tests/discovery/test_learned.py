@@ -111,6 +111,9 @@ def test_near_duplicates_become_one() -> None:
     if together.origin["types"] == [0, 1]:
         assert abs(float(cosine)) > 0.999
     assert len(merged) < 3
+    seeds = list(found.fresh_seeds(8))  # the effect in its origin is its own
+    low, high = (sampler().run(seeds, end * together).float() for end in (-3.0, 3.0))
+    assert together.origin["effect"] == pytest.approx(float((high - low).square().mean().sqrt()), abs=2e-4)
 
 
 def same_state(a: hspace.Learned, b: hspace.Learned) -> None:
@@ -146,11 +149,18 @@ def test_more_iterations_go_on_from_fewer(tmp_path: Path) -> None:
     same_state(whole, learned(iterations=5).fit(sampler(), range(16), folder=tmp_path, resume=True))
 
 
-def test_stops_early() -> None:
-    found = learned(iterations=400, patience=2, shift_rate=1e-9, reconstructor_rate=1e-9, discriminator_rate=1e-9)
-    found.fit(sampler(), range(16))
+def test_stops_early(tmp_path: Path) -> None:
+    options = {"patience": 2, "shift_rate": 1e-9, "reconstructor_rate": 1e-9, "discriminator_rate": 1e-9}
+    found = learned(iterations=400, **options).fit(sampler(), range(16))
     assert found.stopped_ == "patience"
     assert found.iteration_ < 400
+    again = [
+        learned(iterations=400, **options).fit(sampler(), range(16), folder=tmp_path, resume=resume)
+        for resume in (False, True)  # resumed, it has nothing more to do
+    ]
+    assert [each.iteration_ for each in again] == [found.iteration_] * 2
+    for a, b in zip(found.directions_, again[1].directions_, strict=True):
+        assert bool((a.vectors == b.vectors).all())
     found = learned(iterations=400).fit(sampler(), range(16), minutes=1e-4)
     assert found.stopped_ == "minutes"
     assert found.iteration_ == 1
@@ -240,13 +250,65 @@ def test_asymmetric_and_noisy_grids() -> None:
         ({"ema": 1.0}, r"ema must be in \[0, 1\), not 1.0"),
         ({"replay_size": 4}, r"replay_size must be at least the batch of 8, not 4"),
         ({"patience": 0}, r"patience must be at least 1, not 0"),
-        ({"checked": 1}, r"checked must be at least 2, not 1"),
+        ({"checked": 2}, r"checked must be at least 3, a sample of each direction, not 2"),
         ({"merge_above": 0.0}, r"merge_above must be in \(0, 1\], not 0.0"),
     ],
 )
 def test_parameters_out_of_range(options: dict[str, Any], message: str) -> None:
+    """And no sample is drawn before that is found out."""
+    drawn: list[int] = []
     with tiny.unchecked_types(), pytest.raises(HspaceError, match=message):
-        hspace.Learned(**{"n_directions": 3, **QUICK, **options}).fit(sampler(), range(16))
+        hspace.Learned(**{"n_directions": 3, **QUICK, **options}).fit(
+            sampler(), range(16), progress=lambda done, _: drawn.append(done)
+        )
+    assert not any(drawn)
+
+
+class FlatNetwork(torch.nn.Module):
+    """Its h is a vector of 12 numbers."""
+
+    def __init__(self, numbers: int) -> None:
+        super().__init__()
+        self.down, self.inner, self.up = (torch.nn.Linear(*n) for n in ((numbers + 1, 12), (12, 12), (12, numbers)))
+
+    def forward(self, x_t: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        time = timesteps.to(x_t)[:, None] / 100
+        h = self.inner(self.down(torch.cat([x_t.flatten(1), time], 1)).sin())
+        return 0.5 * x_t + self.up(h.sin()).reshape(x_t.shape)
+
+
+def flat_denoiser() -> hspace.Denoiser:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = FlatNetwork(3 * 8 * 8)
+    alphas = tiny.scheduler().alphas_cumprod
+    return hspace.Denoiser(network, alphas, image_shape=tiny.IMAGE_SHAPE, tap="inner", model_id="flat")
+
+
+def test_h_that_is_a_vector() -> None:
+    on = hspace.Sampler(flat_denoiser(), 3, 0.0)
+    found = learned(iterations=2).fit(on, range(16))
+    assert found.directions_[0].vectors.shape == (3, 12)
+    drawn: list[int] = []
+    for options, message in (
+        ({"kind": "block"}, r"a block needs h of shape \(c, y, x\), not \(12,\): learn global directions"),
+        ({"span": 13}, r"h has 12 numbers, too few for a span of 13 components"),
+        ({"span": None, "n_directions": 13, "checked": 13}, r"13 directions don't fit into a span of 12"),
+    ):
+        with pytest.raises(HspaceError, match=message):
+            hspace.Learned(**{"n_directions": 3, **QUICK, **options}).fit(
+                on, range(16), progress=lambda done, _: drawn.append(done)
+            )
+    assert not any(drawn)
+
+
+@pytest.mark.parametrize("kind", ["global", "block"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_grey_pictures_that_are_no_squares(kind: Any, dtype: torch.dtype) -> None:
+    on = hspace.Sampler(tiny.plain_denoiser(image_shape=(1, 4, 32), dtype=dtype), 2, 0.0)
+    found = learned(2, kind=kind, iterations=2).fit(on, range(16))
+    assert all(bool(item.vectors.isfinite().all()) for item in found.directions_)
+    assert 0 <= found.hidden_codes(8, epochs=1, ways=("jpeg", "blur"))["blur"] <= 1
 
 
 def test_folders_are_not_mixed_up(tmp_path: Path) -> None:

@@ -41,3 +41,10 @@ def test_members_are_turned_to_go_with_the_first() -> None:
     likeness = torch.tensor([[1.0, -0.95, 0.9], [-0.95, 1.0, -0.8], [0.9, -0.8, 1.0]])
     assert signs(likeness, [0, 1, 2]) == [1, -1, 1]
     assert signs(likeness, [1, 2]) == [1, -1]
+
+
+def test_signs_go_along_a_chain() -> None:
+    """The ends have nothing in common but what is between them."""
+    likeness = torch.tensor([[1.0, 0.95, -0.1], [0.95, 1.0, 0.95], [-0.1, 0.95, 1.0]])
+    assert signs(likeness, [0, 1, 2]) == [1, 1, 1]
+    assert signs(-likeness, [0, 1, 2]) == [1, -1, 1]

@@ -256,6 +256,7 @@ def test_segments_only_trade_memory(sampler: hspace.Sampler, population: Populat
 
 def stopped_by_nan(made: Trainer, message: str) -> None:
     """What is left is what was there after the last good iteration."""
+    made._scale()  # `run` begins with it
     good = [state(made)]
     with pytest.raises(HspaceError, match=message) as caught:
         made.run(on_iteration=lambda: good.append(state(made)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import Annotated, get_args
@@ -49,6 +50,8 @@ def command(
     min_strength: Annotated[float, typer.Option(help="Of shifts.")] = 0.5,
     rate: Annotated[float, typer.Option(help="Learning rate of the directions.")] = 1e-2,
     reconstructor: Annotated[str, typer.Option(help="resnet18 or lenet.")] = "resnet18",
+    reconstructor_rate: Annotated[float, typer.Option(help="Learning rate of the reconstructor.")] = 3e-4,
+    replays: Annotated[int, typer.Option(help="Steps of the reconstructor on earlier pairs after each iteration.")] = 3,
     noise: Annotated[float, typer.Option(help="On what the reconstructor sees, at most.")] = 0.1,
     adversarial: Annotated[float, typer.Option(help="Weight of the discriminator; 0: none.")] = 0.1,
     real: Annotated[Path | None, typer.Option(help="Folder of real pictures for the discriminator.")] = None,
@@ -88,6 +91,8 @@ def command(
             raise HspaceError(f"{name} must be one of {', '.join(known)}, not {value!r}")
     if samples < 1:
         raise HspaceError(f"--samples must be at least 1, not {samples}")
+    if hidden_codes and hidden_codes < 4:
+        raise HspaceError(f"--hidden-codes must be 0 or at least 4, not {hidden_codes}")
     for path in (out, folder / "log.csv"):
         options.check_writable(path)
     if picture is not None:
@@ -107,6 +112,8 @@ def command(
         max_strength=max_strength,
         min_strength=min_strength,
         shift_rate=rate,
+        reconstructor_rate=reconstructor_rate,
+        replays=replays,
         noise=noise,
         adversarial_weight=adversarial,
         segment=segment,
@@ -136,10 +143,12 @@ def command(
             progress=True,
         )
     except KeyboardInterrupt as interrupt:
-        raise KeyboardInterrupt(f"{interrupt or 'interrupted'}; go on with --resume") from None
+        again = "go on with --resume" if (folder / "state.safetensors").exists() else "training had not begun"
+        raise KeyboardInterrupt(f"{str(interrupt) or 'interrupted'}; {again}") from None
     _tell(learned)
     directions = learned.directions_
     if judge is not None:
+        directions.save(out)  # named below; kept if the scorer fails
         directions = _named(sampler, directions, judge, learned)
     directions.save(out)
     for item in directions:
@@ -173,9 +182,12 @@ def _line(item: Direction) -> str:
 
 
 def _named(sampler: Sampler, directions: Directions, judge: Scorer, learned: Learned) -> Directions:
-    """By what they move most on fresh seeds; the unit is the population's standard deviation."""
+    """By what they move most on fresh seeds; the unit is the population's standard deviation.
+
+    An attribute that does not vary there has none and names nothing.
+    """
     parts = [scored(judge, images) for images in learned.population_.images.split(64)]
-    unit = {name: max(float(torch.cat([part[name] for part in parts]).std()), 1e-12) for name in parts[0]}
+    unit = {name: float(torch.cat([part[name] for part in parts]).std()) or math.inf for name in parts[0]}
     measured = effects(sampler, directions, judge, learned.fresh_seeds(_SEEDS), progress=True)
     return named(directions, measured, unit=unit)
 

@@ -24,7 +24,7 @@ class Discriminator(nn.Module):
 
     Args:
         channels: Of a picture.
-        image_size: Its side.
+        image_size: Its side, the shorter one.
         width: Channels of the first layer; doubled by every other up to eight times.
         seed: Of the start.
 
@@ -38,7 +38,7 @@ class Discriminator(nn.Module):
     def __init__(self, channels: int, image_size: int, width: int = 32, *, seed: int) -> None:
         super().__init__()
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             layers: list[nn.Module] = []
             before, after, side = channels, width, image_size
             while side > 4:

@@ -36,10 +36,25 @@ def same(likeness: Float[Tensor, "k k"], above: float) -> list[list[int]]:
 def signs(likeness: Float[Tensor, "k k"], group: list[int]) -> list[int]:
     """Which members of a group to turn around, so that all go with its first.
 
+    Each is turned to go with the one most like it among those turned before: the first and the last of a chain may
+    have nothing in common.
+
+    Args:
+        likeness: Cosines of what is compared, symmetric.
+        group: One of those that `same` found.
+
+    Returns:
+        1 or -1 for each member.
+
     Example:
         >>> import torch
         >>> from hspace.learning.duplicates import signs
         >>> signs(torch.tensor([[1.0, -0.95], [-0.95, 1.0]]), [0, 1])
         [1, -1]
     """
-    return [1 if float(likeness[group[0], member]) >= 0 else -1 for member in group]
+    found = {group[0]: 1}
+    while len(found) < len(group):
+        pairs = ((a, b) for a in found for b in group if b not in found)
+        a, b = max(pairs, key=lambda pair: abs(float(likeness[pair])))
+        found[b] = found[a] if float(likeness[a, b]) >= 0 else -found[a]
+    return [found[member] for member in group]

@@ -23,7 +23,7 @@ from hspace.learning.reconstructor import Reconstructor, ReconstructorSize, reco
 __all__ = ["DEGRADATIONS", "Pairs", "degraded", "fresh_accuracy"]
 
 DEGRADATIONS = ("none", "jpeg", "blur", "noise")
-"""JPEG at quality 50; a Gaussian of 1/40 of the side; normal noise of standard deviation 0.2 (pictures in [-1, 1])."""
+"""JPEG at quality 50; a Gaussian of 1/40 of the shorter side; normal noise of deviation 0.2 (pictures in [-1, 1])."""
 
 _BATCH = 32
 
@@ -70,7 +70,7 @@ def degraded(images: Float[Tensor, "n c y x"], how: str, *, seed: int = 0) -> Fl
     if how == "noise":
         return images + 0.2 * torch.randn(images.shape, generator=torch.Generator().manual_seed(seed))
     if how == "blur":
-        sigma = images.shape[-1] / 40
+        sigma = min(images.shape[2:]) / 40
         return torch.from_numpy(gaussian_filter(images.numpy(), (0, 0, sigma, sigma)))
     if how == "jpeg":
         if images.shape[1] not in (1, 3):
@@ -108,9 +108,12 @@ def fresh_accuracy(
     first = len(pairs) - round(held_out * len(pairs))
     if not 0 < first < len(pairs):
         raise HspaceError(f"{len(pairs)} pairs are too few to learn from some and ask about others")
-    plain, shifted = (degraded(x, how, seed=seed + i).to(device) for i, x in enumerate((pairs.plain, pairs.shifted)))
+    plain, shifted = (
+        _stored(degraded(x, how, seed=seed + i), how).to(device) for i, x in enumerate((pairs.plain, pairs.shifted))
+    )
     kinds, strengths = pairs.kinds.to(device), pairs.strengths.to(device)
-    network = Reconstructor(plain.shape[1], n, size, plain.shape[-1], seed=seed).to(device)
+    network = Reconstructor(plain.shape[1], n, size, min(plain.shape[2:]), seed=seed).to(device)
+    network.scale_to(plain[:first], shifted[:first])
     optimizer = torch.optim.Adam(network.parameters(), 1e-3)
     generator = torch.Generator().manual_seed(seed)
     steps = epochs * -(-first // _BATCH)
@@ -131,6 +134,11 @@ def fresh_accuracy(
 def _accuracy(network: Reconstructor, plain: Tensor, shifted: Tensor, kinds: Tensor) -> float:
     answers = [network(a, b).kinds.argmax(1) for a, b in zip(plain.split(256), shifted.split(256), strict=True)]
     return float((torch.cat(answers) == kinds).float().mean())
+
+
+def _stored(images: Tensor, how: str) -> Tensor:
+    """In 8 bits, as files are: blur alone loses nothing that exact arithmetic could not bring back."""
+    return images if how == "none" else ((images.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
 
 
 def _jpeg(image: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ class ShiftNetwork:
     setting: Setting
 
     def change(self, sampler: Sampler, kinds: Sequence[int] | Tensor, strengths: Sequence[float] | Tensor) -> RunChange:
-        """For `sampler.run(seeds, edit=...)`.
+        """For `sampler.run(seeds, edit=...)`; the module moves to the sampler's device.
 
         Args:
             sampler: That will run.
@@ -66,6 +66,7 @@ class ShiftNetwork:
             raise HspaceError(
                 f"types of shift are 0 to {self.shift.n - 1}, not {int(which.min())} to {int(which.max())}"
             )
+        self._move(sampler.model.device)
 
         def change(timestep: int, h: Tensor, where: slice) -> Tensor:
             if where.stop > len(which):
@@ -121,5 +122,12 @@ class ShiftNetwork:
             raise HspaceError(f"{path}: no readable shift network ({str(error).splitlines()[0]})") from error
         if not all(bool(value.isfinite().all()) for value in found.values()):
             raise HspaceError(f"{path}: a shift network with NaN or infinite numbers")
-        shift.span = span.to(device)
-        return cls(shift.to(device).requires_grad_(False), setting)
+        network = cls(shift.requires_grad_(False), setting)
+        network._move(torch.device(device))
+        return network
+
+    def _move(self, device: torch.device) -> None:
+        """With its span, which is no part of the module's state."""
+        if self.shift.span.mean.device != device:
+            self.shift.span = self.shift.span.to(device)
+        self.shift.to(device)

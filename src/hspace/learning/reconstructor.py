@@ -2,7 +2,8 @@
 
 Two heads on one network, as in the parent technique (Voynov and Babenko, arXiv 2002.03754), of the size of ResNet-18 or
 of LeNet. Ours: the network sees x_0 and the change x_0' - x_0 on its channels instead of both pictures (the same
-information, learned in fewer steps), and normalises by groups, so that a picture's answer does not depend on its batch.
+information, learned in fewer steps), the latter scaled to 1, and normalises by groups, so that a picture's answer does
+not depend on its batch.
 """
 
 from __future__ import annotations
@@ -16,9 +17,19 @@ from torch.nn import functional
 
 from hspace.errors import HspaceError
 
-__all__ = ["Answer", "Reconstructor", "ReconstructorSize", "reconstruction_losses"]
+__all__ = ["Answer", "Reconstructor", "ReconstructorSize", "check_size", "reconstruction_losses"]
 
 ReconstructorSize = Literal["resnet18", "lenet"]
+
+
+def check_size(size: str) -> None:
+    """Whether there is such a reconstructor.
+
+    Raises:
+        HspaceError: There is not.
+    """
+    if size not in get_args(ReconstructorSize):
+        raise HspaceError(f"reconstructor must be one of {', '.join(get_args(ReconstructorSize))}, not {size!r}")
 
 
 class Answer(NamedTuple):
@@ -40,7 +51,7 @@ class Reconstructor(nn.Module):
         channels: Of a picture.
         n: Number of types K.
         size: resnet18 or lenet.
-        image_size: Side of a picture; small ones go through ResNet without the first reduction.
+        image_size: Side of a picture, the shorter one; small ones go through ResNet without the first reduction.
         seed: Of the start.
 
     Raises:
@@ -57,17 +68,24 @@ class Reconstructor(nn.Module):
 
     def __init__(self, channels: int, n: int, size: ReconstructorSize, image_size: int, *, seed: int) -> None:
         super().__init__()
-        if size not in get_args(ReconstructorSize):
-            raise HspaceError(f"reconstructor must be one of {', '.join(get_args(ReconstructorSize))}, not {size!r}")
+        check_size(size)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             self.features, width = _resnet18(2 * channels, image_size) if size == "resnet18" else _lenet(2 * channels)
             self.kind, self.strength = nn.Linear(width, n), nn.Linear(width, 1)
+        self.gain: Tensor
+        self.register_buffer("gain", torch.ones(()))
 
     def forward(self, x_0: Float[Tensor, "b c y x"], shifted: Float[Tensor, "b c y x"]) -> Answer:
         """The answer for every pair."""
-        features = self.features(torch.cat([x_0, shifted - x_0], 1))
+        features = self.features(torch.cat([x_0, (shifted - x_0) * self.gain], 1))
         return Answer(self.kind(features), self.strength(features)[:, 0])
+
+    def scale_to(self, x_0: Float[Tensor, "b c y x"], shifted: Float[Tensor, "b c y x"]) -> None:
+        """Bring changes like those of these pairs to a root mean square of 1: small ones are learned as soon."""
+        rms = float((shifted - x_0).square().mean().sqrt())
+        if 0 < rms < float("inf"):
+            self.gain.fill_(1 / rms)
 
 
 def reconstruction_losses(

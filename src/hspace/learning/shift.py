@@ -24,7 +24,7 @@ from torch.nn.utils import parametrizations
 from hspace.errors import HspaceError
 from hspace.learning.span import Span
 
-__all__ = ["BlockShift", "GlobalShift", "Kind", "Parametrisation", "Shift", "make_shift"]
+__all__ = ["BlockShift", "GlobalShift", "Kind", "Parametrisation", "Shift", "check_shift", "make_shift"]
 
 Kind = Literal["global", "block"]
 Parametrisation = Literal["ortho", "linear", "fixed"]
@@ -117,10 +117,8 @@ class BlockShift(Shift):
         generator: torch.Generator,
     ) -> None:
         super().__init__(span, timesteps, n)
-        if len(h_shape) != 3:
-            raise HspaceError(f"a block needs h of shape (c, y, x), not {tuple(h_shape)}: learn global directions")
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+            torch.default_generator.manual_seed(int(torch.randint(2**31, (), generator=generator)))
             self.blocks = nn.ModuleList(_Block(h_shape[0]) for _ in range(n))
         self.to(span.mean.dtype)
 
@@ -155,6 +153,34 @@ class _Block(nn.Module):
         return out
 
 
+def check_shift(kind: str, parametrisation: str, size: int, n: int, h_shape: Sequence[int]) -> None:
+    """Whether there is such a module, before any work is done for it.
+
+    Args:
+        kind: Of the module.
+        parametrisation: Of its vectors.
+        size: Of the span.
+        n: Number of types K.
+        h_shape: Of one sample.
+
+    Raises:
+        HspaceError: An unknown kind or parametrisation; fewer than 2 types; more vectors than the span has room for; a
+            block for h that is not (c, y, x).
+    """
+    if kind not in get_args(Kind):
+        raise HspaceError(f"kind must be one of {', '.join(get_args(Kind))}, not {kind!r}")
+    if parametrisation not in get_args(Parametrisation):
+        raise HspaceError(
+            f"parametrisation must be one of {', '.join(get_args(Parametrisation))}, not {parametrisation!r}"
+        )
+    if n < 2:
+        raise HspaceError(f"at least 2 directions are learned together, not {n}")
+    if kind == "block" and len(h_shape) != 3:
+        raise HspaceError(f"a block needs h of shape (c, y, x), not {tuple(h_shape)}: learn global directions")
+    if kind == "global" and n > size:
+        raise HspaceError(f"{n} directions don't fit into a span of {size}")
+
+
 def make_shift(
     kind: Kind,
     parametrisation: Parametrisation,
@@ -167,9 +193,10 @@ def make_shift(
 ) -> Shift:
     """A module at its start.
 
+    A block is trained, whatever the parametrisation, unless that is fixed.
+
     Raises:
-        HspaceError: An unknown kind or parametrisation; more orthogonal directions than the span has; a block with a
-            parametrisation other than fixed or for h of another shape.
+        HspaceError: As `check_shift`.
 
     Example:
         >>> import torch
@@ -180,18 +207,9 @@ def make_shift(
         >>> bool((vectors[0] @ vectors[0].T - torch.eye(3)).abs().max() < 1e-6)
         True
     """
-    if kind not in get_args(Kind):
-        raise HspaceError(f"kind must be one of {', '.join(get_args(Kind))}, not {kind!r}")
-    if parametrisation not in get_args(Parametrisation):
-        raise HspaceError(
-            f"parametrisation must be one of {', '.join(get_args(Parametrisation))}, not {parametrisation!r}"
-        )
-    if n < 2:
-        raise HspaceError(f"at least 2 directions are learned together, not {n}")
+    check_shift(kind, parametrisation, span.size, n, h_shape)
     generator = torch.Generator().manual_seed(seed)
     if kind == "block":
         shift: Shift = BlockShift(span, timesteps, n, h_shape, generator=generator)
         return shift.requires_grad_(parametrisation != "fixed")
-    if n > span.size:
-        raise HspaceError(f"{n} directions don't fit into a span of {span.size}")
     return GlobalShift(span, timesteps, n, parametrisation, generator=generator)

@@ -23,7 +23,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from hspace.diffusion import Injection, RunChange, Sampler, backpropagate
+from hspace.diffusion import ChangeOfH, Injection, RunChange, Sampler, backpropagate
 from hspace.errors import HspaceError
 from hspace.learning.discriminator import Discriminator, discriminator_loss, realism_losses
 from hspace.learning.draw import Draw, draw
@@ -161,7 +161,11 @@ class Trainer:
         """
         began = time.monotonic()
         try:
+            if self.iteration == 0:
+                self._scale()
             while self.iteration < self.options.iterations:
+                if self._is_stuck():  # also where a training is resumed that was
+                    return "patience"
                 started = time.monotonic()
                 drawn, shifted, line = self._gradients()
                 with uninterrupted():  # with its line, or the log would miss an iteration
@@ -173,18 +177,16 @@ class Trainer:
                     advance(1, f"loss {self.running['loss']:.2f} accuracy {self.running['accuracy']:.2f}")
                 if on_iteration is not None:
                     on_iteration()
-                if self._is_stuck():
-                    return "patience"
                 if minutes is not None and time.monotonic() - began > 60 * minutes:
                     return "minutes"
         except KeyboardInterrupt:
             return "interrupted"
         return "iterations"
 
-    def _gradients(self) -> tuple[Draw, Tensor, dict[str, float]]:
-        """Of all networks, in place and finite; shifted samples and the losses."""
-        o, device = self.options, self.sampler.model.device
-        drawn = draw(
+    def _drawn(self) -> Draw:
+        """What the next iteration draws."""
+        o = self.options
+        return draw(
             o.seed,
             self.iteration,
             o.batch_size,
@@ -193,6 +195,19 @@ class Trainer:
             min_strength=o.min_strength,
             max_strength=o.max_strength,
         )
+
+    @torch.no_grad()
+    def _scale(self) -> None:
+        """Of what the reconstructor sees, from the pairs of the first iteration."""
+        drawn, device = self._drawn(), self.sampler.model.device
+        change = self._change(drawn.kinds.to(device), drawn.strengths.to(device))
+        shifted = self.sampler.run(self.latents[drawn.rows.tolist()], RunChange(change, self.options.injection))
+        self.reconstructor.scale_to(self.population.images[drawn.rows], shifted.float())
+
+    def _gradients(self) -> tuple[Draw, Tensor, dict[str, float]]:
+        """Of all networks, in place and finite; shifted samples and the losses."""
+        o, device = self.options, self.sampler.model.device
+        drawn = self._drawn()
         kinds, strengths = drawn.kinds.to(device), drawn.strengths.to(device)
         plain = self.population.images[drawn.rows].to(device)
         noise = [x.to(device) for x in self._noise(drawn.generator, len(plain))]
@@ -245,15 +260,18 @@ class Trainer:
                 self.averages[name].lerp_(p, 1 - decay)
         return self._told(line)
 
-    def _shifted(
-        self, drawn: Draw, kinds: Tensor, strengths: Tensor, loss: Callable[[Tensor, slice], Tensor]
-    ) -> Tensor:
-        """Shifted samples; gradients are in place."""
-
+    def _change(self, kinds: Tensor, strengths: Tensor) -> ChangeOfH:
         def change(timestep: int, h: Tensor, where: slice) -> Tensor:
             changed: Tensor = self.shift(timestep, h, kinds[where], strengths[where])
             return changed
 
+        return change
+
+    def _shifted(
+        self, drawn: Draw, kinds: Tensor, strengths: Tensor, loss: Callable[[Tensor, slice], Tensor]
+    ) -> Tensor:
+        """Shifted samples; gradients are in place."""
+        change = self._change(kinds, strengths)
         o, latents = self.options, self.latents[drawn.rows.tolist()]
         if self.trained and self.iteration >= o.warmup:
             found = backpropagate(self.sampler, latents, change, loss, injection=o.injection, segment=o.segment)
@@ -304,13 +322,15 @@ class Trainer:
     def _told(self, line: dict[str, float]) -> dict[str, float]:
         for name in ("loss", "accuracy", "cross_entropy", "strength_error"):
             self.running[name] = _SMOOTH * self.running.get(name, line[name]) + (1 - _SMOOTH) * line[name]
-        if self.running["loss"] < self.best:
-            self.best, self.best_iteration = self.running["loss"], self.iteration
+        # Without realism: a discriminator that gets better would look like a module that gets worse.
+        told = self.running["cross_entropy"] + self.options.strength_weight * self.running["strength_error"]
+        if told < self.best:
+            self.best, self.best_iteration = told, self.iteration
         rounded = {name: round(line.get(name, 0.0), 6) for name in FIELDS[1:-1]}
         return {"iteration": self.iteration, **rounded}
 
     def _is_stuck(self) -> bool:
-        """No new best of the running loss for long."""
+        """No new best of what the reconstructor tells, in the running mean, for long."""
         patience = self.options.patience
         return patience is not None and self.iteration - self.best_iteration >= patience
 
@@ -348,4 +368,6 @@ class Trainer:
 
 def _finite(loss: float, network: nn.Module) -> bool:
     gradients = [p.grad for p in network.parameters() if p.grad is not None]
-    return math.isfinite(loss) and all(bool(gradient.isfinite().all()) for gradient in gradients)
+    if not gradients or not math.isfinite(loss):
+        return math.isfinite(loss)
+    return bool(torch.stack([gradient.isfinite().all() for gradient in gradients]).all())  # a GPU is waited for once
