@@ -22,7 +22,7 @@ from torch import Tensor
 
 from hspace.errors import HspaceError
 
-__all__ = ["Verdict", "holm", "p_values", "verdicts"]
+__all__ = ["Verdict", "check_number", "holm", "p_values", "verdicts"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def p_values(effects: Float[Tensor, "k a"], controls: Float[Tensor, "k m a"]) ->
         >>> from hspace.evaluation.controls import p_values
         >>> controls = torch.linspace(-1, 1, 19).reshape(1, 19, 1)
         >>> p_values(torch.tensor([[5.0]]), controls).item(), p_values(torch.tensor([[0.0]]), controls).item()
-        (0.05000000074505806, 1.0)
+        (0.05, 1.0)
     """
     k, m, a = controls.shape
     if tuple(effects.shape) != (k, a) or m < 1:
@@ -72,6 +72,19 @@ def p_values(effects: Float[Tensor, "k a"], controls: Float[Tensor, "k m a"]) ->
     z = everything.abs() / scale
     largest = z[:, 1:].amax(2).flatten()  # (k m)
     return (1.0 + (largest[:, None, None] >= z[:, 0]).sum(0).double()) / (1 + k * m)
+
+
+def check_number(k: int, m: int, level: float) -> None:
+    """Whether m controls of each of k directions can show anything.
+
+    Raises:
+        HspaceError: The least corrected p that is possible, k / (1 + k m), is above the level.
+    """
+    if not 0 < level < 1:
+        raise HspaceError(f"a level of significance is between 0 and 1, not {level:g}")
+    if k / (1 + k * m) > level:
+        least = int(np.ceil((k / level - 1) / k - 1e-9))
+        raise HspaceError(f"{m} controls of each direction can show nothing at the level {level:g}: take {least}")
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -115,9 +128,7 @@ def verdicts(
         raise HspaceError(
             f"{k} directions and {a} attributes were measured, {len(directions)} and {len(attributes)} named"
         )
-    if k / (1 + k * m) > level:
-        least = int(np.ceil((k / level - 1) / k - 1e-9))
-        raise HspaceError(f"{m} controls of each direction can show nothing at the level {level:g}: take {least}")
+    check_number(k, m, level)
     table = p_values(effects, controls)
     best, where = table.min(1)
     # Of attributes with the same p, the one that stands out most.

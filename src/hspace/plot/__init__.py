@@ -2,6 +2,7 @@
 
 from hspace.plot.curves import singular_values, spectrum
 from hspace.plot.heatmaps import heatmaps
+from hspace.plot.matrices import effect_matrix
 from hspace.plot.pictures import crossed, grid, strip, to_uint8
 
-__all__ = ["crossed", "grid", "heatmaps", "singular_values", "spectrum", "strip", "to_uint8"]
+__all__ = ["crossed", "effect_matrix", "grid", "heatmaps", "singular_values", "spectrum", "strip", "to_uint8"]

@@ -1,0 +1,131 @@
+"""`hspace evaluate`: what directions do, how purely, and whether random ones do as much."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from hspace.atomic import writing
+from hspace.attributes import load_scorer
+from hspace.cli import options
+from hspace.cli.session import open_model, say
+from hspace.diffusion import Sampler
+from hspace.directions import Directions
+from hspace.discovery import random_directions
+from hspace.errors import HspaceError
+from hspace.evaluation import Evaluation, evaluate
+from hspace.plot import effect_matrix
+from hspace.version import __version__
+
+__all__ = ["command"]
+
+_FRESH = 1_000_000  # seeds from here on were never used to find the directions
+
+
+def command(
+    directions_file: Annotated[Path, typer.Argument(metavar="DIRECTIONS", help="File of directions.")],
+    scorer: Annotated[
+        str, typer.Option(help="portraits, module:function, a classifier's folder, ... as in hspace supervised.")
+    ] = "portraits",
+    direction: Annotated[
+        list[str] | None, typer.Option("--direction", "-d", help="Of the file; may be repeated. Default: all.")
+    ] = None,
+    samples: Annotated[int, typer.Option("--samples", "-n", help="Fresh samples for each direction.")] = 16,
+    first_seed: Annotated[int, typer.Option(help="They are the seeds from here on.")] = _FRESH,
+    strengths: Annotated[str, typer.Option(help="Separated by commas; 0 is added.")] = "-3,-1.5,1.5,3",
+    controls: Annotated[int, typer.Option(help="Random directions of its length for each one; 0: none.")] = 19,
+    level: Annotated[float, typer.Option(help="Of significance.")] = 0.05,
+    seed: Annotated[int, typer.Option(help="Of the random directions.")] = 0,
+    model: options.Model = "faces64",
+    out: Annotated[Path, typer.Option("--out", "-o", help="JSON with everything.")] = Path("evaluation.json"),
+    figure: Annotated[Path | None, typer.Option(help="PNG: the effect matrix.")] = None,
+    batch_size: options.BatchSize = None,
+    device: options.Device = None,
+    dtype: options.Dtype = "float32",
+) -> None:
+    """Measure what directions do to scores on fresh samples, against random directions of the same length.
+
+    On the grid that they were found on, and the way they are meant to go in.
+    """
+    if samples < 2:
+        raise HspaceError(f"--samples must be at least 2, not {samples}")
+    if controls < 0:
+        raise HspaceError(f"--controls must not be negative, but is {controls}")
+    options.check_writable(out)
+    if figure is not None:
+        options.check_picture(figure)
+    judge = load_scorer(scorer, device=device)
+    directions = Directions.load(directions_file)
+    if direction:
+        directions = directions[direction]
+    tap = directions.setting.tap if directions.setting.space == "h" else None
+    sampler = Sampler.on(open_model(model, tap, device, dtype), directions.setting, batch_size=batch_size)
+    random = _controls(directions, controls, seed) if controls else None
+    say(
+        f"drawing {samples} samples of {len(directions)} directions"
+        + (f" and {len(random)} controls" if random else "")
+    )
+    seeds = range(first_seed, first_seed + samples)
+    found = evaluate(
+        sampler,
+        directions,
+        judge,
+        seeds,
+        strengths=options.parse_floats(strengths, "--strengths"),
+        controls=random,
+        level=level,
+        progress=True,
+    )
+    about = {
+        "version": __version__,
+        "directions": str(directions_file),
+        "scorer": scorer,
+        "seeds": [seeds[0], seeds[-1]],
+    }
+    with writing(out) as partial:
+        partial.write_text(json.dumps({**about, **found.to_json()}, indent=1) + "\n", encoding="utf-8")
+    _show(found)
+    say(f"everything in {out}")
+    if figure is not None:
+        effects, _ = found.matrix()
+        low, high = found.response.strengths[0], found.response.strengths[-1]
+        title = f"change from {low:+g} to {high:+g}, {samples} samples"
+        with writing(figure) as partial:
+            effect_matrix(effects, directions.names, found.response.attributes, title=title).savefig(partial)
+        say(f"the effect matrix in {figure}")
+
+
+def _controls(directions: Directions, m: int, seed: int) -> Directions:
+    """m of the length of each, in their order."""
+    items = []
+    for j, item in enumerate(directions):
+        drawn = random_directions(directions.setting, item.norms(), n=m, seed=seed + j)
+        items += [control.renamed(f"{item.name} {control.name}") for control in drawn]
+    return Directions(items)
+
+
+def _show(found: Evaluation) -> None:
+    table = Table(box=None, pad_edge=False)
+    for head in ("direction", "moves", "by", "purely", "straight", "reliably", "pixel", "SSIM", "damage"):
+        table.add_column(head, justify="left" if head in ("direction", "moves") else "right")
+    for score in found.scores:
+        left = found.content[score.direction]
+        table.add_row(
+            score.direction,
+            score.attribute,
+            f"{score.effect:+.2f} ± {score.error:.2f}",
+            f"{score.selectivity:.2f}",
+            f"{score.linearity:.2f}",
+            f"{score.consistency:.2f}",
+            f"{left.pixel:.2f}",
+            f"{left.ssim:.2f}",
+            f"{found.damage[score.direction]:.1f}",
+        )
+    Console().print(table)
+    for verdict in found.verdicts:
+        say(f"{verdict.direction} {verdict.words}")
