@@ -38,7 +38,7 @@ def command(
     samples: Annotated[int, typer.Option("--samples", "-n", help="Fresh samples for each direction.")] = 16,
     first_seed: Annotated[int, typer.Option(help="They are the seeds from here on.")] = _FRESH,
     strengths: Annotated[str, typer.Option(help="Separated by commas; 0 is added.")] = "-3,-1.5,1.5,3",
-    controls: Annotated[int, typer.Option(help="Random directions of its length for each one; 0: none.")] = 19,
+    controls: Annotated[int, typer.Option(help="Random directions of its length for each one; 0: none.")] = 20,
     level: Annotated[float, typer.Option(help="Of significance.")] = 0.05,
     seed: Annotated[int, typer.Option(help="Of the random directions.")] = 0,
     model: options.Model = "faces64",
