@@ -31,6 +31,11 @@ def test_measures_and_draws(
     assert found["strengths"] == [-3.0, -1.5, 0.0, 1.5, 3.0]
     assert found["directions"][0]["control"]["controls"] == 20
     assert (tmp_path / "matrix.png").stat().st_size > 0
+    again = run(
+        *("evaluate", directions_file, "-m", tiny_folder, *judged, "-n", 2, "--device", "cpu", "--strengths", "-3,3"),
+        *("--within", directions_file),
+    )
+    assert again.exit_code == 0, again.output
     again = run("evaluate", directions_file, "-m", tiny_folder, *judged, "-n", 2, "--controls", 0, "--device", "cpu")
     assert again.exit_code == 0, again.output
     assert json.loads((tmp_path / "evaluation.json").read_text())["directions"][0]["control"] is None

@@ -89,6 +89,22 @@ def test_random_directions_have_the_given_norms(sampler: hspace.Sampler) -> None
     assert abs(control[0].cosine(control[1])) < 0.3  # 128 dimensions at the last timestep: 0.09 by chance
 
 
+def test_random_directions_within_components(sampler: hspace.Sampler) -> None:
+    """They lie in the span, in every direction of it alike when measured in standard deviations, with the norms."""
+    pcs = hspace.PCA(n_components=3).fit(sampler, range(12)).directions_
+    norms = [2.0, 1.0, 0.5]
+    found = hspace.random_directions(pcs.setting, norms, n=200, within=pcs, seed=3)
+    basis = torch.stack([item.vectors[1].flatten() for item in pcs])  # at one timestep
+    drawn = torch.stack([item.vectors[1].flatten() for item in found])
+    torch.testing.assert_close(drawn.norm(dim=1), torch.ones(200))
+    coordinates = torch.linalg.lstsq(basis.T, drawn.T).solution
+    torch.testing.assert_close((basis.T @ coordinates).T, drawn, rtol=1e-3, atol=1e-4)
+    spread = torch.nn.functional.normalize(coordinates, dim=0).std(1)
+    torch.testing.assert_close(spread, torch.full((3,), 3**-0.5), rtol=0.15, atol=0)
+    with pytest.raises(hspace.HspaceError, match=r"components to draw within must be of the same setting"):
+        hspace.random_directions(sampler.setting("asymmetric"), norms, within=pcs)
+
+
 def test_random_directions_follow_their_seed(sampler: hspace.Sampler) -> None:
     one, same, other = (hspace.random_directions(sampler.setting(), [1.0] * 3, n=2, seed=s) for s in (4, 4, 5))
     assert torch.equal(one[1].vectors, same[1].vectors)

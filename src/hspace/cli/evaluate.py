@@ -39,6 +39,10 @@ def command(
     first_seed: Annotated[int, typer.Option(help="They are the seeds from here on.")] = _FRESH,
     strengths: Annotated[str, typer.Option(help="Separated by commas; 0 is added.")] = "-3,-1.5,1.5,3",
     controls: Annotated[int, typer.Option(help="Random directions of its length for each one; 0: none.")] = 20,
+    within: Annotated[
+        Path | None,
+        typer.Option(help="File of components: random directions are drawn within their span, not all of h."),
+    ] = None,
     level: Annotated[float, typer.Option(help="Of significance.")] = 0.05,
     seed: Annotated[int, typer.Option(help="Of the random directions.")] = 0,
     model: options.Model = "faces64",
@@ -65,7 +69,8 @@ def command(
         directions = directions[direction]
     tap = directions.setting.tap if directions.setting.space == "h" else None
     sampler = Sampler.on(open_model(model, tap, device, dtype), directions.setting, batch_size=batch_size)
-    random = _controls(directions, controls, seed) if controls else None
+    span = None if within is None else Directions.load(within)
+    random = _controls(directions, controls, span, seed) if controls else None
     say(
         f"drawing {samples} samples of {len(directions)} directions"
         + (f" and {len(random)} controls" if random else "")
@@ -100,11 +105,11 @@ def command(
         say(f"the effect matrix in {figure}")
 
 
-def _controls(directions: Directions, m: int, seed: int) -> Directions:
+def _controls(directions: Directions, m: int, within: Directions | None, seed: int) -> Directions:
     """m of the length of each, in their order."""
     items = []
     for j, item in enumerate(directions):
-        drawn = random_directions(directions.setting, item.norms(), n=m, seed=seed + j)
+        drawn = random_directions(directions.setting, item.norms(), n=m, within=within, seed=seed + j)
         items += [control.renamed(f"{item.name} {control.name}") for control in drawn]
     return Directions(items)
 

@@ -83,18 +83,27 @@ def standard_deviations(
 
 
 def random_directions(
-    setting: Setting, norms: Float[Tensor, " s"] | Sequence[float], n: int = 1, *, seed: int = 0
+    setting: Setting,
+    norms: Float[Tensor, " s"] | Sequence[float],
+    n: int = 1,
+    *,
+    within: Directions | None = None,
+    seed: int = 0,
 ) -> Directions:
     """Gaussian directions of given norms: the control that a found direction has to beat (Haas et al., figure 4).
+
+    In the whole of h almost all of a random direction is where h hardly varies. The harder control is drawn within the
+    span of leading components: sum_j g_j c_j, g ~ N(0, 1) the same at all timesteps, brought to the norms.
 
     Args:
         setting: Of the directions they are compared with.
         norms: (S,) norm at each timestep, e.g. `pcs["pc0"].norms()`.
         n: How many.
+        within: Components in the unit of strength, such as those of `hspace.PCA`; default: all of h.
         seed: Determines them.
 
     Raises:
-        HspaceError: n below 1; a number of norms that is not that of timesteps.
+        HspaceError: n below 1; a number of norms that is not that of timesteps; components of another setting.
 
     Example:
         >>> import hspace
@@ -108,8 +117,21 @@ def random_directions(
     if len(norms) != len(setting.schedule):
         raise HspaceError(f"expected {len(setting.schedule)} norms, one for each timestep, found {len(norms)}")
     generator = torch.Generator().manual_seed(seed)
-    vectors = torch.randn(n, len(setting.schedule), *setting.h_shape, generator=generator)
+    if within is None:
+        vectors = torch.randn(n, len(setting.schedule), *setting.h_shape, generator=generator)
+    else:
+        if within.setting != setting:
+            raise HspaceError(
+                "components to draw within must be of the same setting (model, tap, grid, eta, injection)"
+            )
+        mixture = torch.randn(n, len(within), generator=generator)
+        vectors = torch.einsum("nj,js...->ns...", mixture, torch.stack([item.vectors.float().cpu() for item in within]))
     scale = torch.as_tensor(norms, dtype=vectors.dtype, device=vectors.device) / vectors.flatten(2).norm(dim=2)
     vectors = vectors * scale.reshape(*scale.shape, *[1] * len(setting.h_shape))
-    origin = {"method": "random", "parameters": {"n": n}, "seed": seed, "version": __version__}
+    origin = {
+        "method": "random",
+        "parameters": {"n": n, "within": None if within is None else len(within)},
+        "seed": seed,
+        "version": __version__,
+    }
     return Directions([Direction(v, setting, f"random{i}", origin) for i, v in enumerate(vectors)])
