@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "attributes": BASE | {"faces"},
     "evaluation": BASE | {"diffusion", "directions", "attributes"},
     "plot": BASE | {"diffusion", "directions"},
+    "report": BASE | {"directions", "evaluation"},
 }
 
 

@@ -67,3 +67,18 @@ def test_bad_input(
     assert result.exit_code == 2, result.output
     assert message in result.output
     assert not (tmp_path / "evaluation.json").exists()
+
+
+def test_report(run: Run, tiny_folder: Path, directions_file: Path, judged: tuple[str, str], tmp_path: Path) -> None:
+    result = run(
+        *("report", directions_file, "-m", tiny_folder, *judged, "-n", 2, "--controls", 20, "--device", "cpu"),
+        *("-o", "page.html", "--strengths", "-2,2", "--title", "Three"),
+    )
+    assert result.exit_code == 0, result.output
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert page.count('<img src="data:image/png;base64,') == 3
+    assert "<h1>Three</h1>" in page
+    refused = run("report", directions_file, "-m", tiny_folder, *judged, "--shown", 0, "-o", "other.html")
+    assert refused.exit_code == 2
+    assert "--shown must be at least 1, not 0" in refused.output
+    assert not (tmp_path / "other.html").exists()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hspace.cli import demo, edit, evaluate, inspect, invert, jacobian, learn, pca, sample, supervised, swap
+from hspace.cli import demo, edit, evaluate, inspect, invert, jacobian, learn, pca, report, sample, supervised, swap
 from hspace.cli.errors import one_line
 from hspace.version import __version__
 
@@ -21,7 +21,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for module in (demo, sample, pca, jacobian, supervised, learn, invert, edit, swap, evaluate, inspect):
+for module in (demo, sample, pca, jacobian, supervised, learn, invert, edit, swap, evaluate, report, inspect):
     app.command(module.__name__.rpartition(".")[2])(one_line(module.command))
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from hspace.atomic import writing
-from hspace.attributes import load_scorer
+from hspace.attributes import Scorer, load_scorer
 from hspace.cli import options
 from hspace.cli.session import open_model, say
 from hspace.diffusion import Sampler
@@ -24,27 +25,39 @@ from hspace.version import __version__
 
 __all__ = ["command"]
 
-_FRESH = 1_000_000  # seeds from here on were never used to find the directions
+FRESH = 1_000_000  # seeds from here on were never used to find the directions
+
+
+File = Annotated[Path, typer.Argument(metavar="DIRECTIONS", help="File of directions.")]
+ScorerName = Annotated[
+    str,
+    typer.Option("--scorer", help="portraits, module:function, a classifier's folder, ... as in hspace supervised."),
+]
+Names = Annotated[
+    list[str] | None, typer.Option("--direction", "-d", help="Of the file; may be repeated. Default: all.")
+]
+Samples = Annotated[int, typer.Option("--samples", "-n", help="Fresh samples for each direction.")]
+FirstSeed = Annotated[int, typer.Option(help="They are the seeds from here on.")]
+Strengths = Annotated[str, typer.Option(help="Separated by commas; 0 is added.")]
+Controls = Annotated[int, typer.Option(help="Random directions of its length for each one; 0: none.")]
+Within = Annotated[
+    Path | None, typer.Option(help="File of components: random directions are drawn within their span, not all of h.")
+]
+Level = Annotated[float, typer.Option(help="Of significance.")]
+Seed = Annotated[int, typer.Option(help="Of the random directions.")]
 
 
 def command(
-    directions_file: Annotated[Path, typer.Argument(metavar="DIRECTIONS", help="File of directions.")],
-    scorer: Annotated[
-        str, typer.Option(help="portraits, module:function, a classifier's folder, ... as in hspace supervised.")
-    ] = "portraits",
-    direction: Annotated[
-        list[str] | None, typer.Option("--direction", "-d", help="Of the file; may be repeated. Default: all.")
-    ] = None,
-    samples: Annotated[int, typer.Option("--samples", "-n", help="Fresh samples for each direction.")] = 16,
-    first_seed: Annotated[int, typer.Option(help="They are the seeds from here on.")] = _FRESH,
-    strengths: Annotated[str, typer.Option(help="Separated by commas; 0 is added.")] = "-3,-1.5,1.5,3",
-    controls: Annotated[int, typer.Option(help="Random directions of its length for each one; 0: none.")] = 20,
-    within: Annotated[
-        Path | None,
-        typer.Option(help="File of components: random directions are drawn within their span, not all of h."),
-    ] = None,
-    level: Annotated[float, typer.Option(help="Of significance.")] = 0.05,
-    seed: Annotated[int, typer.Option(help="Of the random directions.")] = 0,
+    file: File,
+    scorer: ScorerName = "portraits",
+    direction: Names = None,
+    samples: Samples = 16,
+    first_seed: FirstSeed = FRESH,
+    strengths: Strengths = "-3,-1.5,1.5,3",
+    controls: Controls = 20,
+    within: Within = None,
+    level: Level = 0.05,
+    seed: Seed = 0,
     model: options.Model = "faces64",
     out: Annotated[Path, typer.Option("--out", "-o", help="JSON with everything.")] = Path("evaluation.json"),
     figure: Annotated[Path | None, typer.Option(help="PNG: the effect matrix.")] = None,
@@ -56,42 +69,15 @@ def command(
 
     On the grid that they were found on, and the way they are meant to go in.
     """
-    if samples < 2:
-        raise HspaceError(f"--samples must be at least 2, not {samples}")
-    if controls < 0:
-        raise HspaceError(f"--controls must not be negative, but is {controls}")
     options.check_writable(out)
     if figure is not None:
         options.check_picture(figure)
+    sampler, directions = opened(file, direction, model, batch_size, device, dtype)
     judge = load_scorer(scorer, device=device)
-    directions = Directions.load(directions_file)
-    if direction:
-        directions = directions[direction]
-    tap = directions.setting.tap if directions.setting.space == "h" else None
-    sampler = Sampler.on(open_model(model, tap, device, dtype), directions.setting, batch_size=batch_size)
-    span = None if within is None else Directions.load(within)
-    random = _controls(directions, controls, span, seed) if controls else None
-    say(
-        f"drawing {samples} samples of {len(directions)} directions"
-        + (f" and {len(random)} controls" if random else "")
-    )
-    seeds = range(first_seed, first_seed + samples)
-    found = evaluate(
-        sampler,
-        directions,
-        judge,
-        seeds,
-        strengths=options.parse_floats(strengths, "--strengths"),
-        controls=random,
-        level=level,
-        progress=True,
-    )
-    about = {
-        "version": __version__,
-        "directions": str(directions_file),
-        "scorer": scorer,
-        "seeds": [seeds[0], seeds[-1]],
-    }
+    wanted = Wanted(samples, first_seed, options.parse_floats(strengths, "--strengths"), controls, within, level, seed)
+    found = measured(sampler, directions, judge, wanted)
+    seeds = [first_seed, first_seed + samples - 1]
+    about = {"version": __version__, "directions": str(file), "scorer": scorer, "seeds": seeds}
     with writing(out) as partial:
         partial.write_text(json.dumps({**about, **found.to_json()}, indent=1) + "\n", encoding="utf-8")
     _show(found)
@@ -103,6 +89,52 @@ def command(
         with writing(figure) as partial:
             effect_matrix(effects, directions.names, found.response.attributes, title=title).savefig(partial)
         say(f"the effect matrix in {figure}")
+
+
+class Wanted(NamedTuple):
+    """How to measure."""
+
+    samples: int
+    first_seed: int
+    strengths: Sequence[float]
+    controls: int
+    within: Path | None
+    level: float
+    seed: int
+
+
+def opened(
+    file: Path, names: list[str] | None, model: str, batch_size: int | None, device: str | None, dtype: str
+) -> tuple[Sampler, Directions]:
+    """Directions, and the sampler on the grid that they were found on."""
+    directions = Directions.load(file)
+    if names:
+        directions = directions[names]
+    tap = directions.setting.tap if directions.setting.space == "h" else None
+    sampler = Sampler.on(open_model(model, tap, device, dtype), directions.setting, batch_size=batch_size)
+    return sampler, directions
+
+
+def measured(sampler: Sampler, directions: Directions, judge: Scorer, wanted: Wanted) -> Evaluation:
+    """Draws, scores, compares."""
+    if wanted.samples < 2:
+        raise HspaceError(f"--samples must be at least 2, not {wanted.samples}")
+    if wanted.controls < 0:
+        raise HspaceError(f"--controls must not be negative, but is {wanted.controls}")
+    span = None if wanted.within is None else Directions.load(wanted.within)
+    random = _controls(directions, wanted.controls, span, wanted.seed) if wanted.controls else None
+    more = f" and {len(random)} controls" if random else ""
+    say(f"drawing {wanted.samples} samples of {len(directions)} directions{more}")
+    return evaluate(
+        sampler,
+        directions,
+        judge,
+        range(wanted.first_seed, wanted.first_seed + wanted.samples),
+        strengths=wanted.strengths,
+        controls=random,
+        level=wanted.level,
+        progress=True,
+    )
 
 
 def _controls(directions: Directions, m: int, within: Directions | None, seed: int) -> Directions:
