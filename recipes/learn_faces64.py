@@ -249,7 +249,7 @@ def of_tap(args: argparse.Namespace, tap: str) -> dict[str, Any]:
 
         def figures(parametrisation: str = parametrisation) -> dict[str, Any]:
             trained = json.loads((run.folder / "ortho.json").read_text()) if parametrisation == "fixed" else None
-            iterations = args.iterations if trained is None else trained["iterations"]
+            iterations = args.iterations if trained is None else args.control_iterations or trained["iterations"]
             learned = run.trained(parametrisation, iterations, args.minutes if trained is None else None)
             result = run.figures(learned, parametrisation)
             if trained is None:
@@ -274,6 +274,7 @@ def main() -> None:
     parser.add_argument("--only", choices=["up_blocks.0", "mid_block"], help="one tap now; no page")
     parser.add_argument("--minutes", type=float, default=55.0, help="of each training")
     parser.add_argument("--iterations", type=int, default=5000)
+    parser.add_argument("--control-iterations", type=int, help="of the control; default: as many as the training had")
     parser.add_argument("--reconstructor", default="lenet")
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0: as many as it wants")
     parser.add_argument("--draw", action="store_true", help="draw the strips again")

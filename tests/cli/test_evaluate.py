@@ -46,6 +46,7 @@ def test_measures_and_draws(
     [
         (("-n", 1), "--samples must be at least 2, not 1"),
         (("--level", 0), "a level of significance is between 0 and 1, not 0"),
+        (("--unit-samples", -1), "--unit-samples must not be negative, but is -1"),
         (("--controls", -1), "--controls must not be negative, but is -1"),
         (("--controls", 3), "3 controls of each direction can show nothing at the level 0.05: take 20"),
         (("--strengths", "a"), "--strengths must be numbers separated by commas, not 'a'"),

@@ -45,6 +45,16 @@ def test_against_its_parts() -> None:
     assert data["directions"][0]["effects"]["red"] == pytest.approx(float(mean[0, 1]))
 
 
+def test_the_unit_of_more_samples() -> None:
+    """A few samples are no population: with more of them effects are in another unit, and nothing else changes."""
+    sampler, directions = made()
+    few = evaluate(sampler, directions, judge, range(4))
+    many = evaluate(sampler, directions, judge, range(4), unit_seeds=range(4, 40))
+    expected = torch.stack([judge(sampler.run(range(40)).float())[name] for name in ("bright", "red")]).double().std(1)
+    torch.testing.assert_close(many.response.unit, expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(few.matrix()[0] * few.response.unit, many.matrix()[0] * expected, rtol=1e-4, atol=1e-6)
+
+
 def test_errors() -> None:
     sampler, directions = made()
     three = hspace.random_directions(sampler.setting(), norms=[2.0, 1.0], n=3)

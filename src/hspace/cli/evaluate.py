@@ -43,6 +43,7 @@ Controls = Annotated[int, typer.Option(help="Random directions of its length for
 Within = Annotated[
     Path | None, typer.Option(help="File of components: random directions are drawn within their span, not all of h.")
 ]
+UnitSamples = Annotated[int, typer.Option(help="More unedited samples that scores are brought to their unit with.")]
 Level = Annotated[float, typer.Option(help="Of significance.")]
 Seed = Annotated[int, typer.Option(help="Of the random directions.")]
 
@@ -56,6 +57,7 @@ def command(
     strengths: Strengths = "-3,-1.5,1.5,3",
     controls: Controls = 20,
     within: Within = None,
+    unit_samples: UnitSamples = 84,
     level: Level = 0.05,
     seed: Seed = 0,
     model: options.Model = "faces64",
@@ -74,7 +76,9 @@ def command(
         options.check_picture(figure)
     sampler, directions = opened(file, direction, model, batch_size, device, dtype)
     judge = load_scorer(scorer, device=device)
-    wanted = Wanted(samples, first_seed, options.parse_floats(strengths, "--strengths"), controls, within, level, seed)
+    wanted = Wanted(
+        samples, first_seed, options.parse_floats(strengths, "--strengths"), controls, within, unit_samples, level, seed
+    )
     found = measured(sampler, directions, judge, wanted)
     seeds = [first_seed, first_seed + samples - 1]
     about = {"version": __version__, "directions": str(file), "scorer": scorer, "seeds": seeds}
@@ -99,6 +103,7 @@ class Wanted(NamedTuple):
     strengths: Sequence[float]
     controls: int
     within: Path | None
+    unit_samples: int
     level: float
     seed: int
 
@@ -121,17 +126,21 @@ def measured(sampler: Sampler, directions: Directions, judge: Scorer, wanted: Wa
         raise HspaceError(f"--samples must be at least 2, not {wanted.samples}")
     if wanted.controls < 0:
         raise HspaceError(f"--controls must not be negative, but is {wanted.controls}")
+    if wanted.unit_samples < 0:
+        raise HspaceError(f"--unit-samples must not be negative, but is {wanted.unit_samples}")
     span = None if wanted.within is None else Directions.load(wanted.within)
     random = _controls(directions, wanted.controls, span, wanted.seed) if wanted.controls else None
     more = f" and {len(random)} controls" if random else ""
     say(f"drawing {wanted.samples} samples of {len(directions)} directions{more}")
+    seeds = range(wanted.first_seed, wanted.first_seed + wanted.samples)
     return evaluate(
         sampler,
         directions,
         judge,
-        range(wanted.first_seed, wanted.first_seed + wanted.samples),
+        seeds,
         strengths=wanted.strengths,
         controls=random,
+        unit_seeds=range(seeds.stop, seeds.stop + wanted.unit_samples) if wanted.unit_samples else None,
         level=wanted.level,
         progress=True,
     )

@@ -29,6 +29,7 @@ def command(
     strengths: evaluate.Strengths = "-3,-1.5,1.5,3",
     controls: evaluate.Controls = 20,
     within: evaluate.Within = None,
+    unit_samples: evaluate.UnitSamples = 84,
     level: evaluate.Level = 0.05,
     seed: evaluate.Seed = 0,
     shown: Annotated[int, typer.Option(help="Samples in the strip of each direction.")] = 2,
@@ -49,7 +50,7 @@ def command(
     sampler, directions = evaluate.opened(file, direction, model, batch_size, device, dtype)
     judge = load_scorer(scorer, device=device)
     ends = options.parse_floats(strengths, "--strengths")
-    wanted = evaluate.Wanted(samples, first_seed, ends, controls, within, level, seed)
+    wanted = evaluate.Wanted(samples, first_seed, ends, controls, within, unit_samples, level, seed)
     found = evaluate.measured(sampler, directions, judge, wanted)
     seeds = range(first_seed, first_seed + shown)
     columns = found.response.strengths

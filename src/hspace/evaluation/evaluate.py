@@ -18,7 +18,7 @@ from hspace.errors import HspaceError
 from hspace.evaluation.content import Content, content
 from hspace.evaluation.controls import Verdict, check_number, verdicts
 from hspace.evaluation.distances import frechet_distance
-from hspace.evaluation.response import Response, respond
+from hspace.evaluation.response import Response, respond, spread
 from hspace.evaluation.scores import Score, scores
 from hspace.progress import Progress
 
@@ -59,7 +59,7 @@ class Evaluation:
             "strengths": list(self.response.strengths),
             "attributes": list(self.response.attributes),
             "samples": len(self.seeds),
-            "unit": "standard deviations of the unedited samples",
+            "unit": dict(zip(self.response.attributes, self.response.unit.tolist(), strict=True)),
             "directions": [
                 {
                     **asdict(score),
@@ -82,6 +82,7 @@ def evaluate(
     *,
     strengths: Sequence[float] = (-3.0, -1.5, 0.0, 1.5, 3.0),
     controls: Directions | None = None,
+    unit_seeds: Iterable[int] | None = None,
     level: float = 0.05,
     progress: Progress = False,
 ) -> Evaluation:
@@ -95,6 +96,7 @@ def evaluate(
         strengths: At least two besides 0.
         controls: k m random directions, the first m of the first direction's length, and so on; see
             `hspace.random_directions`. Their effects are measured between the two ends.
+        unit_seeds: More unedited samples, which with those of the run give the unit; 100 are a good number.
         level: Of significance.
         progress: True for bars, or a function of (done, total) image-steps.
 
@@ -117,6 +119,7 @@ def evaluate(
         if len(controls) % k:
             raise HspaceError(f"{len(controls)} controls can't be shared equally by {k} directions")
         check_number(k, len(controls) // k, level)
+    unit = None if unit_seeds is None else spread(sampler, scorer, (*seeds, *as_seeds(unit_seeds)), progress=progress)
     plain: list[Tensor] = []
     left: dict[str, list[Content]] = {name: [] for name in directions.names}
     ends = (min(strengths, default=0.0), max(strengths, default=0.0))
@@ -127,10 +130,11 @@ def evaluate(
         elif strength in ends:
             left[directions.names[j]].append(content(plain[0], images))
 
-    response = respond(sampler, directions, scorer, seeds, strengths=strengths, on_images=look, progress=progress)
+    options: dict[str, Any] = {"unit": unit, "progress": progress}
+    response = respond(sampler, directions, scorer, seeds, strengths=strengths, on_images=look, **options)
     found: list[Verdict] = []
     if controls is not None:
-        against = respond(sampler, controls, scorer, seeds, strengths=ends, progress=progress)
+        against = respond(sampler, controls, scorer, seeds, strengths=ends, **options)
         effects = against.change().mean(1).reshape(k, len(controls) // k, -1)
         change = response.change().mean(1)
         found = verdicts(directions.names, response.attributes, change, effects, level=level)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +17,7 @@ from hspace.directions.direction import check_strength
 from hspace.errors import HspaceError
 from hspace.progress import Progress
 
-__all__ = ["Response", "respond"]
+__all__ = ["Response", "respond", "spread"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +29,7 @@ class Response:
         attributes: Names, a of them.
         strengths: (s,) ascending, 0 among them.
         scores: (k, s, n, a) float64; at strength 0 those of the unedited samples, the same for all directions.
-        unit: (a,) standard deviation of each attribute over the unedited samples.
+        unit: (a,) standard deviation of each attribute over unedited samples.
     """
 
     directions: tuple[str, ...]
@@ -55,6 +55,7 @@ def respond(
     seeds: Iterable[int],
     *,
     strengths: Sequence[float] = (-3.0, -1.5, 0.0, 1.5, 3.0),
+    unit: Mapping[str, float] | None = None,
     on_images: Callable[[int, float, Tensor], None] | None = None,
     progress: Progress = False,
 ) -> Response:
@@ -66,6 +67,8 @@ def respond(
         scorer: Images to named scores.
         seeds: At least 2, none of those that the directions were found with.
         strengths: At least two besides 0, which is added where it is missing.
+        unit: Standard deviation of each attribute over the population. Default: over the unedited samples of this run,
+            which takes many of them to be worth anything.
         on_images: Sees all pictures of a direction (by its number, -1 for the unedited ones) and strength.
         progress: True for a bar, or a function of (done, total) image-steps.
 
@@ -110,8 +113,27 @@ def respond(
     plain, edited = table[0], table[1:].reshape(len(directions), len(ends), n, -1)
     zero = sum(strength < 0 for strength in ends)
     whole = torch.cat([edited[:, :zero], plain.expand(len(directions), 1, -1, -1), edited[:, zero:]], 1)
-    unit = plain.std(0)
-    if not bool((unit > 0).all()):
-        constant = names[int((unit <= 0).nonzero()[0])]
+    deviations = plain.std(0) if unit is None else torch.tensor([unit.get(name, 0.0) for name in names]).double()
+    if not bool((deviations > 0).all()):
+        constant = names[int((deviations <= 0).nonzero()[0])]
         raise HspaceError(f"the score {constant!r} is the same for all unedited samples: it has no unit")
-    return Response(directions.names, names, (*ends[:zero], 0.0, *ends[zero:]), whole, unit)
+    return Response(directions.names, names, (*ends[:zero], 0.0, *ends[zero:]), whole, deviations)
+
+
+def spread(sampler: Sampler, scorer: Scorer, seeds: Iterable[int], *, progress: Progress = False) -> dict[str, float]:
+    """Standard deviation of every score over unedited samples.
+
+    Args:
+        sampler: Draws them.
+        scorer: Images to named scores.
+        seeds: At least 2; 100 give the standard deviations to about 7 %.
+        progress: True for a bar, or a function of (done, total) image-steps.
+
+    Raises:
+        HspaceError: Fewer than 2 seeds.
+    """
+    seeds = as_seeds(seeds)
+    if len(seeds) < 2:
+        raise HspaceError("a standard deviation needs at least 2 samples")
+    parts = [scored(scorer, images.float()) for _, images in sampler.stream(seeds, progress=progress)]
+    return {name: float(torch.cat([part[name].cpu().double() for part in parts]).std()) for name in parts[0]}
