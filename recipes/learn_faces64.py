@@ -191,7 +191,8 @@ def _summary(of_tap: dict[str, Any]) -> list[str]:
     table = ["| | trained | fixed random directions (control) |", "| --- | --- | --- |"]
 
     def row(title: str, cell: Callable[[dict[str, Any]], str]) -> None:
-        table.append(f"| {title} | {cell(of_tap['ortho'])} | {cell(of_tap['fixed'])} |")
+        control = cell(of_tap["fixed"]) if "fixed" in of_tap else "not measured"
+        table.append(f"| {title} | {cell(of_tap['ortho'])} | {control} |")
 
     row("iterations", lambda x: f"{x['iterations']}")
     row("minutes of training", lambda x: f"{x['minutes']:.0f}")
@@ -257,6 +258,8 @@ def of_tap(args: argparse.Namespace, tap: str) -> dict[str, Any]:
             result["minutes"] = json.loads((run.folder / parametrisation / "minutes.json").read_text())
             return result
 
+        if parametrisation == "fixed" and args.skip_control and not (run.folder / "fixed.json").exists():
+            continue
         found[parametrisation] = cached(run.folder / f"{parametrisation}.json", figures)
     picture = args.docs / f"learned-{tap.replace('.', '')}.png"
     if not picture.exists() or args.draw:
@@ -277,6 +280,7 @@ def main() -> None:
     parser.add_argument("--control-iterations", type=int, help="of the control; default: as many as the training had")
     parser.add_argument("--reconstructor", default="lenet")
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0: as many as it wants")
+    parser.add_argument("--skip-control", action="store_true", help="leave out a control that is not there yet")
     parser.add_argument("--draw", action="store_true", help="draw the strips again")
     args = parser.parse_args()
     if args.threads:
