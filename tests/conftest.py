@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 # Read at import by diffusers and huggingface_hub: before anything that imports them.
@@ -22,6 +23,11 @@ settings.register_profile("hspace", deadline=None, max_examples=25, derandomize=
 settings.load_profile("hspace")
 
 SHARED_MODELS = Path(__file__).resolve().parents[2] / "shared" / "models"
+
+
+def pytest_configure() -> None:
+    """A shell starts what runs in the background with Ctrl-C ignored; tests that press it run there too."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> str:

@@ -37,7 +37,7 @@ def test_training_improves_and_is_deterministic() -> None:
     """The configuration that trains in less than a minute: from chance to most of the types, the same twice."""
     options = {
         "span": 16,
-        "iterations": 120,
+        "iterations": 80,
         "batch_size": 32,
         "replay_size": 512,
         "shift_rate": 0.02,
