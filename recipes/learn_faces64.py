@@ -1,6 +1,6 @@
 """Learned directions of faces64, the random control beside them, and what both do:
 
-    python recipes/learn_faces64.py --work learning --minutes 55
+    python recipes/learn_faces64.py --work learning
 
 Writes docs/learned.md and its pictures. Every part that has its file in the working folder is not done again; a
 training that was interrupted goes on. On two CPU cores about an hour and a half for each of the two taps, of which the
@@ -23,7 +23,7 @@ import torch
 import hspace
 from hspace.atomic import writing
 from hspace.attributes import PortraitScorer, load_scorer
-from hspace.evaluation import effects, frechet_distance, named
+from hspace.evaluation import effects, frechet_distance, named, spread
 from hspace.faces import render_seeds
 from hspace.learning.reconstructor import ReconstructorSize
 
@@ -102,7 +102,7 @@ class Run:
         pairs = learned.pairs(PAIRS)
         real = self.scorer.features(torch.from_numpy(render_seeds(REAL)).permute(0, 3, 1, 2) / 127.5 - 1)
         plain, shifted = (frechet_distance(self.scorer.features(x), real) for x in (pairs.plain, pairs.shifted))
-        unit = _unit(self.scorer, learned)
+        unit = spread(self.scorer, learned.population_.images.split(64))
         measured = effects(self.sampler, learned.directions_, self.scorer, EFFECT_SEEDS, strength=STRENGTH)
         directions = named(learned.directions_, measured, unit=unit)
         directions.save(self.folder / f"{label}.safetensors")
@@ -129,11 +129,6 @@ class Run:
         measured = effects(sampler, directions, self.scorer, LONG_SEEDS, strength=STRENGTH)
         moved = {item.name: item.origin["moves"]["attribute"] for item in directions}
         return {name: measured.of(name)[attribute] / unit[attribute] for name, attribute in moved.items()}
-
-
-def _unit(scorer: PortraitScorer, learned: hspace.Learned) -> dict[str, float]:
-    """Standard deviation of every factor over the population."""
-    return {name: float(x.std()) for name, x in scorer(learned.population_.images).items()}
 
 
 def cached(path: Path, make: Callable[[], Any]) -> Any:
@@ -254,7 +249,9 @@ def of_tap(args: argparse.Namespace, tap: str) -> dict[str, Any]:
             learned = run.trained(parametrisation, iterations, args.minutes if trained is None else None)
             result = run.figures(learned, parametrisation)
             if trained is None:
-                result["long"] = run.on_a_longer_grid(parametrisation, _unit(run.scorer, learned))
+                result["long"] = run.on_a_longer_grid(
+                    parametrisation, spread(run.scorer, learned.population_.images.split(64))
+                )
             result["minutes"] = json.loads((run.folder / parametrisation / "minutes.json").read_text())
             return result
 
@@ -275,7 +272,7 @@ def main() -> None:
     parser.add_argument("--docs", type=Path, default=Path("docs"))
     parser.add_argument("--taps", nargs="+", default=["up_blocks.0", "mid_block"])
     parser.add_argument("--only", choices=["up_blocks.0", "mid_block"], help="one tap now; no page")
-    parser.add_argument("--minutes", type=float, default=55.0, help="of each training")
+    parser.add_argument("--minutes", type=float, default=30.0, help="of each training")
     parser.add_argument("--iterations", type=int, default=5000)
     parser.add_argument("--control-iterations", type=int, help="of the control; default: as many as the training had")
     parser.add_argument("--reconstructor", default="lenet")

@@ -63,7 +63,6 @@ def test_effects_of_a_linear_model_within_their_standard_errors() -> None:
 
     response = respond(sampler, directions, noisy, range(40))
     change = response.change()
-    low, high = (exact(sampler.run([7], [end * item for item in [directions[j]]])) for j, end in ((0, -3.0), (0, 3.0)))
     for j, item in enumerate(directions):
         low, high = (exact(sampler.run([7], end * item)) for end in (-3.0, 3.0))
         known = ((high - low) / response.unit)[0]

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from hspace.errors import HspaceError
-from hspace.learning.hidden import DEGRADATIONS, Pairs, degraded, fresh_accuracy
+from hspace.learning.hidden import DEGRADATIONS, degraded, fresh_accuracy
+from hspace.learning.pairs import Pairs
 
 SIDE = 48
 N = 128

@@ -7,19 +7,18 @@ import time
 from pathlib import Path
 from typing import Annotated, get_args
 
-import torch
 import typer
 from torch import Tensor
 
 from hspace.atomic import writing
-from hspace.attributes import Scorer, load_scorer, scored
+from hspace.attributes import Scorer, load_scorer
 from hspace.cli import options
 from hspace.cli.session import open_model, open_sampler, say
 from hspace.diffusion import Sampler
 from hspace.directions import Direction, Directions
 from hspace.discovery import Learned
 from hspace.errors import HspaceError
-from hspace.evaluation import effects, named
+from hspace.evaluation import effects, named, spread
 from hspace.learning.reconstructor import ReconstructorSize
 from hspace.learning.shift import Kind, Parametrisation
 from hspace.photos import photo_files, read_photos
@@ -186,8 +185,8 @@ def _named(sampler: Sampler, directions: Directions, judge: Scorer, learned: Lea
 
     An attribute that does not vary there has none and names nothing.
     """
-    parts = [scored(judge, images) for images in learned.population_.images.split(64)]
-    unit = {name: float(torch.cat([part[name] for part in parts]).std()) or math.inf for name in parts[0]}
+    found = spread(judge, learned.population_.images.split(64))
+    unit = {name: deviation or math.inf for name, deviation in found.items()}
     measured = effects(sampler, directions, judge, learned.fresh_seeds(_SEEDS), progress=True)
     return named(directions, measured, unit=unit)
 

@@ -16,18 +16,19 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from hspace.diffusion import Injection, RunChange, Sampler, Setting
 from hspace.diffusion.latents import as_seeds
 from hspace.directions import Direction, Directions
-from hspace.discovery.calibration import standard_deviations
+from hspace.discovery.exported import in_unit, span_of, vectors_of
 from hspace.discovery.pca import PCA
 from hspace.discovery.ranges import ranges
 from hspace.errors import HspaceError
@@ -39,40 +40,24 @@ from hspace.learning import (
     Population,
     Reconstructor,
     ShiftNetwork,
-    Span,
     Stopped,
     Trainer,
 )
 from hspace.learning.draw import draw
 from hspace.learning.duplicates import same, signs
-from hspace.learning.hidden import DEGRADATIONS, Pairs, fresh_accuracy
+from hspace.learning.hidden import DEGRADATIONS, fresh_accuracy
+from hspace.learning.pairs import Pairs, Told, told
 from hspace.learning.reconstructor import ReconstructorSize, check_size
 from hspace.learning.shift import GlobalShift, Kind, Parametrisation, Shift, check_shift, make_shift
 from hspace.progress import Progress, reporting
 from hspace.version import __version__
 
-__all__ = ["Learned", "Told"]
+__all__ = ["Learned"]
 
 _STATE, _POPULATION = "state.safetensors", "population.safetensors"
 _ENDS = 3.0  # strengths between which the effect on the picture is measured
 _EFFECT_SEEDS = 8
 _OF_NETWORKS = ("n_directions", "kind", "parametrisation", "span", "reconstructor")  # parameters beside Options
-
-
-class Told(NamedTuple):
-    """What the reconstructor tells of fresh samples.
-
-    Attributes:
-        accuracy: Share of the right types, of all samples.
-        by_type: (K,) the same for each type.
-        confusion: (K, K) number of samples by true (row) and told (column) type.
-        strength_error: Mean absolute error of the strength.
-    """
-
-    accuracy: float
-    by_type: Float[Tensor, " k"]
-    confusion: Int[Tensor, "k k"]
-    strength_error: float
 
 
 class Learned:
@@ -288,25 +273,9 @@ class Learned:
         shifted = self._sampler.run(seeds, self.change(kinds, drawn.strengths), progress=progress).float()
         return Pairs(plain, shifted, kinds, drawn.strengths)
 
-    @torch.no_grad()
     def tell(self, pairs: Pairs) -> Told:
         """What the reconstructor tells of pairs."""
-        device = self._sampler.model.device
-        answers = [
-            self.reconstructor_(plain.to(device), shifted.to(device))
-            for plain, shifted in zip(pairs.plain.split(64), pairs.shifted.split(64), strict=True)
-        ]
-        told = torch.cat([answer.kinds.argmax(1) for answer in answers]).cpu()
-        strengths = torch.cat([answer.strengths for answer in answers]).cpu()
-        confusion = torch.zeros(self.n_directions, self.n_directions, dtype=torch.int64)
-        confusion.index_put_((pairs.kinds, told), torch.ones_like(told), accumulate=True)
-        right = confusion.diagonal().float()
-        return Told(
-            float(right.sum() / confusion.sum()),
-            right / confusion.sum(1).clamp_min(1),
-            confusion,
-            float((strengths - pairs.strengths).abs().mean()),
-        )
+        return told(self.reconstructor_, pairs, self.n_directions, self._sampler.model.device)
 
     def hidden_codes(
         self,
@@ -392,7 +361,7 @@ class Learned:
         images: list[Tensor] = []
         pca = PCA(self.span or 1)
         pca.fit(sampler, seeds, progress=progress, on_batch=lambda _, x_0: images.append(x_0.float().cpu()))
-        population = Population(seeds, torch.cat(images), _span(pca, whole=self.span is None))
+        population = Population(seeds, torch.cat(images), span_of(pca, whole=self.span is None))
         if file is not None:
             population.save(file, about)
         return population
@@ -435,20 +404,19 @@ class Learned:
                 save()
                 saved = time.monotonic()
 
-        log = None if folder is None else Log(folder, FIELDS, keep=trainer.iteration)
-
-        def told(line: dict[str, float]) -> None:
-            self.history_.append(line)
-            if log is not None:
-                log.add(line)
-
         try:
-            with reporting(progress, self.iterations, "learning") as advance:
+            with ExitStack() as stack:
+                log = None if folder is None else stack.enter_context(Log(folder, FIELDS, keep=trainer.iteration))
+                advance = stack.enter_context(reporting(progress, self.iterations, "learning"))
+
+                def told_line(line: dict[str, float]) -> None:
+                    self.history_.append(line)
+                    if log is not None:
+                        log.add(line)
+
                 advance(trainer.iteration)
-                stopped = trainer.run(minutes=minutes, on_line=told, on_iteration=sometimes, advance=advance)
+                stopped = trainer.run(minutes=minutes, on_line=told_line, on_iteration=sometimes, advance=advance)
         finally:  # after an error too: the networks are those of the last good iteration
-            if log is not None:
-                log.__exit__()
             if folder is not None:
                 trainer.save(folder / _STATE)
         if on_save is not None and stopped != "interrupted":
@@ -462,35 +430,8 @@ class Learned:
                 shift.get_parameter(name).copy_(value)
         return shift
 
-    @torch.no_grad()
     def _vectors(self, shift: Shift) -> Float[Tensor, "k s d"]:
-        """Shifts of one standard deviation; of a block their mean over samples, made as long."""
-        if isinstance(shift, GlobalShift):
-            vectors = shift.vectors().transpose(0, 1)
-            return self._calibrated(vectors) if self.span is None else vectors.cpu()
-        n, seeds = self.n_directions, self._seeds[: self.checked]
-        sums = torch.zeros(n, len(self._sampler.timesteps), self.population_.span.mean.shape[1])
-        rows = {t: row for row, t in enumerate(self._sampler.timesteps)}
-
-        def record(timestep: int, h: Tensor, _: slice) -> None:
-            for k in range(n):
-                kinds = torch.full((len(h),), k, device=h.device)
-                sums[k, rows[timestep]] += shift.unit(timestep, h, kinds).flatten(1).sum(0).float().cpu()
-
-        for _ in self._sampler.stream(seeds, record=record):
-            pass
-        return self._calibrated(sums / len(seeds))
-
-    def _calibrated(self, vectors: Float[Tensor, "k s d"]) -> Float[Tensor, "k s d"]:
-        """As long as one standard deviation of the population along them."""
-        units = torch.nn.functional.normalize(vectors, dim=2)
-        span = self.population_.span
-        if span.axes is None or span.deviations is None:
-            stds = standard_deviations(units, self._sampler, self._seeds[:200]).float().cpu()
-        else:  # they lie in the span
-            along = torch.einsum("ksd,srd->ksr", units.to(span.axes), span.axes)
-            stds = (along * span.deviations).norm(dim=2).cpu()
-        return units.cpu() * stds[..., None]
+        return vectors_of(shift, self._sampler, self.population_.span, self._seeds, self.checked)
 
     def _effects(
         self, seeds: range, directions: Directions | None = None
@@ -524,7 +465,8 @@ class Learned:
             turned = torch.tensor(signs(likeness, group))[:, None, None]
             merged = vectors[group]
             if len(group) > 1:
-                merged = self._calibrated((torch.nn.functional.normalize(merged, dim=2) * turned).sum(0, keepdim=True))
+                merged = (torch.nn.functional.normalize(merged, dim=2) * turned).sum(0, keepdim=True)
+                merged = in_unit(merged, self._sampler, self.population_.span, self._seeds)
             moved = effect[group[0]]
             if len(group) > 1 or not isinstance(self.network_.shift, GlobalShift):  # no longer what the module does
                 exported = self._directions([(merged[0], "exported", {})])
@@ -554,18 +496,6 @@ class Learned:
             for v, name, about in found
         ]
         return Directions(items)
-
-
-def _span(pca: PCA, *, whole: bool) -> Span:
-    """Of the components of a PCA; or all of h."""
-    mean = pca.mean_.flatten(1).float().cpu()
-    total = (pca.explained_variance_ / pca.explained_variance_ratio_)[:, 0].float().cpu()
-    rms = (total / mean.shape[1]).sqrt()
-    if whole:
-        return Span(mean, rms)
-    vectors = torch.stack([item.vectors.flatten(1) for item in pca.directions_], 1)  # (S, r, d)
-    deviations = vectors.norm(dim=2)
-    return Span(mean, rms, vectors / deviations.clamp_min(1e-30)[..., None], deviations)
 
 
 def _cosines(rows: Float[Tensor, "k d"]) -> Float[Tensor, "k k"]:

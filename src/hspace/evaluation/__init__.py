@@ -7,7 +7,7 @@ from hspace.evaluation.effects import Effects, effects
 from hspace.evaluation.evaluate import Evaluation, evaluate
 from hspace.evaluation.locality import inside_share
 from hspace.evaluation.naming import named, told
-from hspace.evaluation.response import Response, respond
+from hspace.evaluation.response import Response, respond, spread
 from hspace.evaluation.scores import Score, scores
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "named",
     "respond",
     "scores",
+    "spread",
     "ssim",
     "told",
     "verdicts",

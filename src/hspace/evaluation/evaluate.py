@@ -119,7 +119,10 @@ def evaluate(
         if len(controls) % k:
             raise HspaceError(f"{len(controls)} controls can't be shared equally by {k} directions")
         check_number(k, len(controls) // k, level)
-    unit = None if unit_seeds is None else spread(sampler, scorer, (*seeds, *as_seeds(unit_seeds)), progress=progress)
+    unit = None
+    if unit_seeds is not None:
+        unedited = sampler.stream((*seeds, *as_seeds(unit_seeds)), progress=progress)
+        unit = spread(scorer, (images for _, images in unedited))
     plain: list[Tensor] = []
     left: dict[str, list[Content]] = {name: [] for name in directions.names}
     ends = (min(strengths, default=0.0), max(strengths, default=0.0))

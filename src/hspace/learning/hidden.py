@@ -8,44 +8,24 @@ degraded, a new reconstructor learns from one part of the pairs and is asked abo
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from hspace.errors import HspaceError
+from hspace.learning.pairs import Pairs
 from hspace.learning.reconstructor import Reconstructor, ReconstructorSize, reconstruction_losses
 
-__all__ = ["DEGRADATIONS", "Pairs", "degraded", "fresh_accuracy"]
+__all__ = ["DEGRADATIONS", "degraded", "fresh_accuracy"]
 
 DEGRADATIONS = ("none", "jpeg", "blur", "noise")
 """JPEG at quality 50; a Gaussian of 1/40 of the shorter side; normal noise of deviation 0.2 (pictures in [-1, 1])."""
 
 _BATCH = 32
-
-
-@dataclass(frozen=True, eq=False)
-class Pairs:
-    """Pictures before and after a shift.
-
-    Attributes:
-        plain: (n, c, y, x) in [-1, 1], on the CPU, as all else.
-        shifted: (n, c, y, x).
-        kinds: (n,) types.
-        strengths: (n,).
-    """
-
-    plain: Float[Tensor, "n c y x"]
-    shifted: Float[Tensor, "n c y x"]
-    kinds: Int[Tensor, " n"]
-    strengths: Float[Tensor, " n"]
-
-    def __len__(self) -> int:
-        return len(self.kinds)
 
 
 def degraded(images: Float[Tensor, "n c y x"], how: str, *, seed: int = 0) -> Float[Tensor, "n c y x"]:
