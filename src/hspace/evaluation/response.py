@@ -120,7 +120,7 @@ def respond(
     return Response(directions.names, names, (*ends[:zero], 0.0, *ends[zero:]), whole, deviations)
 
 
-def spread(scorer: Scorer, batches: Iterable[Float[Tensor, "n c y x"]]) -> dict[str, float]:
+def spread(scorer: Scorer, batches: Iterable[Float[Tensor, "_ c y x"]]) -> dict[str, float]:
     """Standard deviation of every score over unedited samples, the unit of effects.
 
     Args:
