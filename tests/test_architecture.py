@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "faces": BASE,
     "attributes": BASE | {"faces"},
     "evaluation": BASE | {"diffusion", "directions", "attributes"},
+    "benchmark": BASE | {"models", "diffusion", "directions", "discovery", "attributes", "faces", "evaluation"},
     "plot": BASE | {"diffusion", "directions"},
     "report": BASE | {"directions", "evaluation"},
 }

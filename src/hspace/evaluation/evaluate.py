@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -82,6 +82,7 @@ def evaluate(
     *,
     strengths: Sequence[float] = (-3.0, -1.5, 0.0, 1.5, 3.0),
     controls: Directions | None = None,
+    unit: Mapping[str, float] | None = None,
     unit_seeds: Iterable[int] | None = None,
     level: float = 0.05,
     progress: Progress = False,
@@ -93,9 +94,10 @@ def evaluate(
         directions: k of them.
         scorer: Images to named scores.
         seeds: At least 2, none of those that the directions were found with.
-        strengths: At least two besides 0.
+        strengths: At least one besides 0.
         controls: k m random directions, the first m of the first direction's length, and so on; see
             `hspace.random_directions`. Their effects are measured between the two ends.
+        unit: Standard deviation of each attribute over the population, where it is known.
         unit_seeds: More unedited samples, which with those of the run give the unit; 100 are a good number.
         level: Of significance.
         progress: True for bars, or a function of (done, total) image-steps.
@@ -119,19 +121,19 @@ def evaluate(
         if len(controls) % k:
             raise HspaceError(f"{len(controls)} controls can't be shared equally by {k} directions")
         check_number(k, len(controls) // k, level)
-    unit = None
-    if unit_seeds is not None:
+    if unit is None and unit_seeds is not None:
         unedited = sampler.stream((*seeds, *as_seeds(unit_seeds)), progress=progress)
         unit = spread(scorer, (images for _, images in unedited))
-    plain: list[Tensor] = []
+    plain = torch.empty(0)
     left: dict[str, list[Content]] = {name: [] for name in directions.names}
-    ends = (min(strengths, default=0.0), max(strengths, default=0.0))
+    ends = (min((0.0, *strengths)), max((0.0, *strengths)))
 
     def look(j: int, strength: float, images: Tensor) -> None:
+        nonlocal plain
         if j < 0:
-            plain.append(images)
+            plain = images
         elif strength in ends:
-            left[directions.names[j]].append(content(plain[0], images))
+            left[directions.names[j]] += [content(plain, images)] * len(images)
 
     options: dict[str, Any] = {"unit": unit, "progress": progress}
     response = respond(sampler, directions, scorer, seeds, strengths=strengths, on_images=look, **options)
@@ -154,5 +156,6 @@ def evaluate(
 def _damage(response: Response) -> dict[str, float]:
     zero = response.strengths.index(0.0)
     table = response.scores / response.unit  # (k, s, n, a)
-    both = torch.cat([table[:, 0], table[:, -1]], 1)
+    ends = [end for end in {0, len(response.strengths) - 1} if end != zero]
+    both = torch.cat([table[:, end] for end in ends], 1)
     return {name: frechet_distance(both[j], table[j, zero]) for j, name in enumerate(response.directions)}

@@ -61,19 +61,22 @@ def respond(
 ) -> Response:
     """Score samples at every strength of every direction, all in one batched run.
 
+    A batch of seeds goes through all edits before the next one: no more pictures are kept than two of its batches.
+
     Args:
         sampler: Draws them.
         directions: k of them.
         scorer: Images to named scores.
         seeds: At least 2, none of those that the directions were found with.
-        strengths: At least two besides 0, which is added where it is missing.
+        strengths: At least one besides 0, which is added where it is missing.
         unit: Standard deviation of each attribute over the population. Default: over the unedited samples of this run,
             which takes many of them to be worth anything.
-        on_images: Sees all pictures of a direction (by its number, -1 for the unedited ones) and strength.
+        on_images: Sees the pictures of a batch of seeds for a direction (by its number, -1 for the unedited ones, which
+            come first) and strength.
         progress: True for a bar, or a function of (done, total) image-steps.
 
     Raises:
-        HspaceError: Fewer than 2 seeds or 2 strengths; a score that does not vary over the unedited samples.
+        HspaceError: Fewer than 2 seeds, no strength but 0; a score that does not vary over the unedited samples.
 
     Example:
         >>> import hspace
@@ -88,29 +91,32 @@ def respond(
     if len(seeds) < 2:
         raise HspaceError("a response needs at least 2 seeds")
     ends = sorted({check_strength(strength) for strength in strengths} - {0.0})
-    if len(ends) < 2:
-        raise HspaceError("a response needs at least 2 strengths besides 0")
-    edits = [None, *(strength * direction for direction in directions for strength in ends)]
-    tables: list[Tensor] = []
-    rows: list[Tensor] = []
+    if not ends:
+        raise HspaceError("a response needs at least 1 strength besides 0")
+    cells = [(-1, 0.0), *((j, strength) for j in range(len(directions)) for strength in ends)]
+    edits = [None if j < 0 else strength * directions[j] for j, strength in cells]
+    size = sampler.batch_size
+    blocks = [range(first, min(first + size, len(seeds))) for first in range(0, len(seeds), size)]
+    order = [(cell, row) for block in blocks for cell in range(len(cells)) for row in block]
+    latents, changes = [seeds[row] for _, row in order], [edits[cell] for cell, _ in order]
+    pending = [(cell, len(block)) for block in blocks for cell in range(len(cells))]
     names: tuple[str, ...] = ()
-    n = len(seeds)
-    for where, images in sampler.stream(seeds * len(edits), [edit for edit in edits for _ in seeds], progress=progress):
-        part = scored(scorer, images.float())
-        names = tuple(part)
-        tables.append(torch.stack([part[name] for name in names], 1).cpu().double())
+    parts: list[Tensor] = []
+    waiting: list[Tensor] = []
+    for _, images in sampler.stream(latents, changes, progress=progress):
+        found = scored(scorer, images.float())
+        names = tuple(found)
+        parts.append(torch.stack([found[name] for name in names], 1).cpu().double())
         if on_images is not None:
-            rows += images.float().cpu().unbind(0)
-            while len(rows) >= n:  # an edit is complete
-                edit = (where.stop - len(rows)) // n
-                on_images(
-                    (edit - 1) // len(ends) if edit else -1,
-                    ends[(edit - 1) % len(ends)] if edit else 0.0,
-                    torch.stack(rows[:n]),
-                )
-                del rows[:n]
-    table = torch.cat(tables).reshape(len(edits), n, -1)
-    plain, edited = table[0], table[1:].reshape(len(directions), len(ends), n, -1)
+            waiting += images.float().cpu().unbind(0)
+            while pending and len(waiting) >= pending[0][1]:
+                cell, n = pending.pop(0)
+                on_images(*cells[cell], torch.stack(waiting[:n]))
+                del waiting[:n]
+    table = torch.empty(len(cells), len(seeds), len(names), dtype=torch.float64)
+    which, rows = torch.tensor(order).unbind(1)
+    table[which, rows] = torch.cat(parts)
+    plain, edited = table[0], table[1:].reshape(len(directions), len(ends), len(seeds), -1)
     zero = sum(strength < 0 for strength in ends)
     whole = torch.cat([edited[:, :zero], plain.expand(len(directions), 1, -1, -1), edited[:, zero:]], 1)
     deviations = plain.std(0) if unit is None else torch.tensor([unit.get(name, 0.0) for name in names]).double()
