@@ -22,6 +22,8 @@ install_import_hook("hspace", "beartype.beartype(conf=beartype.BeartypeConf(is_p
 settings.register_profile("hspace", deadline=None, max_examples=25, derandomize=True)
 settings.load_profile("hspace")
 
+pytest_plugins = ["tests.browser"]  # for pages: its fixtures
+
 SHARED_MODELS = Path(__file__).resolve().parents[2] / "shared" / "models"
 
 

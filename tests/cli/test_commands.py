@@ -170,6 +170,7 @@ def test_demo_goes_the_whole_way(run: Run, tmp_path: Path) -> None:
     summary = json.loads((tmp_path / "demo" / "summary.json").read_text())
     directions = hspace.Directions.load(tmp_path / "demo" / "directions.safetensors")
     for item, direction in zip(summary["components"], directions, strict=True):
+        assert direction.origin["command"] == "hspace demo --out demo --samples 12 --steps 2 --checked 2"
         assert direction.origin["moves"]["attribute"] == item["moves"]
         assert abs(item["effects"][item["moves"]]) == max(map(abs, item["effects"].values()))
     assert set(summary["random_of_pc0s_norm"]) == {"random0", "random1"}

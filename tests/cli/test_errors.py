@@ -173,6 +173,7 @@ def test_ctrl_c_keeps_what_is_finished(tiny_folder: Path, tmp_path: Path) -> Non
     assert kept.names == ("pc0", "pc1")
     finished = kept[0].origin["seeds"][0][1] + 1
     assert finished % 8 == 0
+    assert f" --samples {finished} " in kept[0].origin["command"]
     sampler = hspace.Sampler(hspace.load(tiny_folder, device="cpu"), steps=5, eta=1.0, batch_size=8)
     again = hspace.PCA(2).fit(sampler, range(finished)).directions_ if finished <= 4000 else kept
     torch.testing.assert_close(kept[0].vectors, again[0].vectors, rtol=1e-3, atol=1e-3)

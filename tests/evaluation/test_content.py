@@ -8,7 +8,7 @@ import torch
 from tests import tiny
 
 from hspace.errors import HspaceError
-from hspace.evaluation import content, ssim
+from hspace.evaluation import content, of_features, ssim
 
 
 def test_ssim_at_one_place() -> None:
@@ -35,11 +35,22 @@ def test_ssim_at_one_place() -> None:
 def test_equal_pictures_and_shifted_ones() -> None:
     x = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0)) - 0.5
     assert float(ssim(x, x).min()) == pytest.approx(1)
-    assert content(x, x + 0.25).pixel == pytest.approx(0.25, abs=1e-6)
+    assert content(x, x + 0.25)["pixel"] == pytest.approx(0.25, abs=1e-6)
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
-    assert content(x, x + 0.1 * noise).ssim > content(x, x + 0.5 * noise).ssim
+    assert content(x, x + 0.1 * noise)["ssim"] > content(x, x + 0.5 * noise)["ssim"]
 
 
 def test_errors() -> None:
     with tiny.unchecked_types(), pytest.raises(HspaceError, match=r"compared in pairs, not \(1, 3, 4, 4\) with"):
         ssim(torch.zeros(1, 3, 4, 4), torch.zeros(2, 3, 4, 4))
+    with pytest.raises(HspaceError, match=r"the distance 'mean' gave \(\) numbers for 2 pairs"):
+        content(torch.zeros(2, 3, 4, 4), torch.ones(2, 3, 4, 4), {"mean": lambda a, b: (a - b).mean()})
+    with pytest.raises(HspaceError, match=r"the distance 'odd' gave a number that is not finite"):
+        content(torch.zeros(1, 3, 4, 4), torch.ones(1, 3, 4, 4), {"odd": lambda a, b: a.sum((1, 2, 3)) / 0})
+
+
+def test_distance_of_features() -> None:
+    a, b = torch.tensor([[3.0, 4.0]]), torch.tensor([[4.0, -3.0]])
+    distance = of_features(lambda images: images)
+    assert float(distance(a, b)) == pytest.approx(1)
+    assert float(distance(a, 2 * a)) == pytest.approx(0, abs=1e-12)

@@ -61,6 +61,10 @@ def test_an_effect_is_found_and_told() -> None:
     assert real.words == "moves age more than 39 random directions of its length"
     assert nothing.corrected > 0.5
     assert nothing.words.startswith("does no more than random directions of its length")
+    assert (real.real, nothing.real, real.kind) == (True, False, "gaussian")
+    of_labels = verdicts(("a", "b"), tuple("wxyz"), effects, controls, kind="shuffled")
+    assert of_labels[0].words == "moves x more than 39 directions of its length from shuffled labels"
+    assert "no more than rivals (" in verdicts(("a", "b"), tuple("wxyz"), effects, controls, kind="rivals")[1].words
 
 
 def test_lengths_do_not_matter() -> None:

@@ -40,6 +40,25 @@ def test_equals_separate_runs() -> None:
     torch.testing.assert_close(found.unit, found.scores[0, 1].std(0))
 
 
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 32])
+def test_a_batch_of_seeds_at_a_time(batch_size: int) -> None:
+    """The same scores whatever the batch, and never more pictures in sight than a batch."""
+    sampler = hspace.Sampler(tiny.denoiser(), 2, 1.0, batch_size=batch_size)
+    two = hspace.random_directions(sampler.setting(), norms=[2.0, 1.0], n=2)
+    whole = respond(hspace.Sampler(tiny.denoiser(), 2, 1.0), two, judge, range(5), strengths=(0, 2))
+    seen: list[tuple[int, float, int]] = []
+    found = respond(
+        *(sampler, two, judge, range(5)),
+        strengths=(0, 2),
+        on_images=lambda j, s, images: seen.append((j, s, len(images))),
+    )
+    assert found.strengths == (0.0, 2.0)
+    torch.testing.assert_close(found.scores, whole.scores, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(found.change(), (found.scores[:, 1] - found.scores[:, 0]) / found.unit)
+    sizes = [min(batch_size, 5 - first) for first in range(0, 5, batch_size)]
+    assert seen == [(j, s, size) for size in sizes for j, s in ((-1, 0.0), (0, 2.0), (1, 2.0))]
+
+
 def linear_toy() -> tuple[hspace.Sampler, Directions]:
     """x_0 is linear in h: the exact eps of a Gaussian, h its input."""
     sampler = hspace.Sampler(tiny.gaussian_denoiser(0.2, 0.7), 3, 0.0)
@@ -114,8 +133,8 @@ def test_errors() -> None:
     sampler, directions = linear_toy()
     with pytest.raises(HspaceError, match=r"a response needs at least 2 seeds"):
         respond(sampler, directions, judge, [1])
-    with pytest.raises(HspaceError, match=r"at least 2 strengths besides 0"):
-        respond(sampler, directions, judge, [1, 2], strengths=(0, 3))
+    with pytest.raises(HspaceError, match=r"at least 1 strength besides 0"):
+        respond(sampler, directions, judge, [1, 2], strengths=(0,))
     with pytest.raises(HspaceError, match=r"the score 'same' is the same for all unedited samples: it has no unit"):
         respond(sampler, directions, lambda x: {"same": x[:, 0, 0, 0] * 0}, [1, 2])
     response = Response(("a",), ("x",), (-1.0, 0.0, 1.0), torch.zeros(1, 3, 2, 1).double(), torch.ones(1).double())

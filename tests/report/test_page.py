@@ -13,9 +13,8 @@ from torch import Tensor
 import hspace
 from hspace.directions import Directions
 from hspace.errors import HspaceError
-from hspace.evaluation import Content, Evaluation, Response, evaluate, scores
+from hspace.evaluation import Evaluation, evaluate
 from hspace.report import report
-from hspace.report.entanglement import leaks, suggestions
 
 
 def made(names: tuple[str, str] = ("smile", "<b>")) -> tuple[Directions, Evaluation]:
@@ -75,23 +74,6 @@ def test_self_contained_and_complete() -> None:
     for score in found.scores:
         assert f"moves {score.attribute} by {score.effect:+.2f} ± {score.error:.2f}" in text
     assert "hspace report x" in text
-
-
-def toy(effects: list[list[float]]) -> Evaluation:
-    ends = torch.tensor(effects).double()
-    table = torch.stack([-ends / 2, 0 * ends, ends / 2], 1)[:, :, None].expand(-1, -1, 2, -1)
-    names = tuple("abc"[: len(effects)])
-    response = Response(names, ("x", "y", "z"), (-1.0, 0.0, 1.0), table, torch.ones(3).double())
-    nothing = {name: Content(0.0, 1.0) for name in names}
-    return Evaluation(response, scores(response), nothing, dict.fromkeys(names, 0.0), [], (0, 1))
-
-
-def test_entanglement() -> None:
-    found = toy([[2.0, 1.0, 0.0], [0.5, -4.0, 0.0], [3.0, 0.0, 0.1]])  # a and c are both for x
-    torch.testing.assert_close(leaks(found), torch.tensor([[1, 0.5, 1], [0.125, 1, 0.125], [1, 0, 1]]).double())
-    (pair,) = suggestions(found)
-    assert (pair.direction, pair.other, pair.attribute, pair.share) == ("a", "b", "y", 0.5)
-    assert not suggestions(found, above=0.6)
 
 
 def test_refuses_what_does_not_belong_together() -> None:

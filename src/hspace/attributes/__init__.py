@@ -7,7 +7,7 @@ and of CLIP with prompts, `scored` checks what a scorer answers, and `read_score
 
 from hspace.attributes.checked import scored
 from hspace.attributes.classifier import ImageClassifier
-from hspace.attributes.clip import ZeroShot
+from hspace.attributes.clip import ClipEmbedding, ZeroShot
 from hspace.attributes.portraits import Moments, PortraitScorer
 from hspace.attributes.protocol import Scorer
 from hspace.attributes.regions import portrait_regions
@@ -15,6 +15,7 @@ from hspace.attributes.registry import load_regions, load_scorer
 from hspace.attributes.table import read_scores, scores_of
 
 __all__ = [
+    "ClipEmbedding",
     "ImageClassifier",
     "Moments",
     "PortraitScorer",

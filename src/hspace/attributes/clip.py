@@ -11,11 +11,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hspace.attributes.pretrained import Pretrained, transformers_package
-from hspace.attributes.repository import find
+from hspace.attributes.repository import Checkpoint, find
 from hspace.errors import HspaceError
 from hspace.hub import short
 
-__all__ = ["ZeroShot"]
+__all__ = ["ClipEmbedding", "ZeroShot"]
 
 
 class ZeroShot:
@@ -56,15 +56,7 @@ class ZeroShot:
     ) -> None:
         self.prompts = _pairs(prompts)
         self.names = tuple(self.prompts)
-        transformers_package()  # before a download
-        checkpoint = find(model)
-        if "ForImageClassification" in checkpoint.architecture:
-            raise HspaceError(
-                f"{checkpoint.name} is a classifier ({checkpoint.architecture}) with labels of its own; "
-                "it takes no prompts"
-            )
-        if checkpoint.config.get("model_type") != "clip":
-            raise HspaceError(f"{checkpoint.name}: expected a CLIP model, found {checkpoint.architecture}")
+        checkpoint = _found(model)
         self.model_id = checkpoint.name
         self._pretrained = Pretrained(checkpoint, "CLIPModel", tokenizer=True, device=device)
         self._axes = self._encode()
@@ -110,6 +102,51 @@ class ZeroShot:
             )
             axes: Tensor = network.logit_scale.exp() * (embedded[0::2] - embedded[1::2]).T
         return axes
+
+
+class ClipEmbedding:
+    """Unit embeddings of pictures by CLIP (Radford et al., arXiv 2103.00020): their cosine says how alike two are.
+
+    Args:
+        model: Folder or hub id of a model of transformers' `CLIPModel`.
+        device: Default: the GPU if there is one.
+
+    Raises:
+        HspaceError: As `ZeroShot`.
+
+    Example:
+        >>> from hspace.attributes import ClipEmbedding
+        >>> ClipEmbedding("no/such-folder/clip")
+        Traceback (most recent call last):
+        hspace.errors.HspaceError: ...
+    """
+
+    def __init__(self, model: str | PathLike[str], device: str | torch.device | None = None) -> None:
+        checkpoint = _found(model)
+        self.model_id = checkpoint.name
+        self._pretrained = Pretrained(checkpoint, "CLIPModel", device=device)
+
+    def __call__(self, images: Float[Tensor, "n c h w"], /) -> Float[Tensor, "n d"]:
+        """Of pictures in [-1, 1], RGB or grey, of any size."""
+        network: Any = self._pretrained.network
+
+        def embedded(pixel_values: Tensor) -> Tensor:
+            return _unit(network.get_image_features(pixel_values=pixel_values))
+
+        return self._pretrained.table(images, embedded, network.config.projection_dim)
+
+
+def _found(model: str | PathLike[str]) -> Checkpoint:
+    """A CLIP model's checkpoint."""
+    transformers_package()  # before a download
+    checkpoint = find(model)
+    if "ForImageClassification" in checkpoint.architecture:
+        raise HspaceError(
+            f"{checkpoint.name} is a classifier ({checkpoint.architecture}) with labels of its own; it takes no prompts"
+        )
+    if checkpoint.config.get("model_type") != "clip":
+        raise HspaceError(f"{checkpoint.name}: expected a CLIP model, found {checkpoint.architecture}")
+    return checkpoint
 
 
 def _unit(output: Any) -> Tensor:

@@ -34,7 +34,7 @@ class Meter(TorchDispatchMode):
     """
 
     def __init__(self, model: Denoiser) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.operations = 0
         self._one = 1
         x_t = torch.zeros(1, *model.image_shape, device=model.device, dtype=model.state_dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -77,7 +78,9 @@ def run(
         rows += contest.rows(name, METHODS[name], directions, cost)
     for name, directions in others.items():
         cost = dict.fromkeys(("samples", "calls", "seconds", "cpu_seconds")) | {"words": "made elsewhere"}
-        rows += contest.rows(name, Method(_elsewhere, space=directions.setting.space), directions, cost)
+        rows += contest.rows(
+            name, Method(_elsewhere, space=directions.setting.space), directions, cost, _digest(directions)
+        )
     return {"version": __version__, "setting": setting, "rows": rows}
 
 
@@ -110,11 +113,13 @@ class _Contest:
             _write(price, {**cost, "options": dict(found.options)})
         return Directions.load(file), _read(price)
 
-    def rows(self, name: str, method: Method, directions: Directions, cost: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def rows(
+        self, name: str, method: Method, directions: Directions, cost: Mapping[str, Any], digest: str = ""
+    ) -> list[dict[str, Any]]:
         """One for each injection; injection means nothing to directions of x_T."""
         found = []
         for injection in _INJECTIONS if method.space == "h" else _INJECTIONS[:1]:
-            data = self._measured(name, directions, injection)
+            data = self._measured(name + digest, directions, injection)
             kind = {"aimed": method.aimed, "control": method.control, "space": method.space, "injection": injection}
             found.append({"method": name, **kind, **cost, **summarised(data, aimed=method.aimed)})
         return found
@@ -128,7 +133,9 @@ class _Contest:
             same = Directions([replace(item, setting=setting) for item in directions])
             ends = (-self.strength, self.strength)
             began = time.monotonic()
-            found = evaluate(self.task.sampler, same, self.task.scorer, self.seeds, strengths=ends, unit=unit)
+            found = evaluate(
+                *(self.task.sampler, same, self.task.scorer, self.seeds), strengths=ends, attributes={}, unit=unit
+            )
             _write(file, {**found.to_json(), "seconds": time.monotonic() - began})
         return _read(file)
 
@@ -138,6 +145,14 @@ class _Contest:
             batches = self.task.sampler.stream(range(_UNIT, _UNIT + _UNIT_SAMPLES))
             _write(file, spread(self.task.scorer, (images for _, images in batches)))
         return dict(_read(file))
+
+
+def _digest(directions: Directions) -> str:
+    """Tells one file of directions from another of the same name."""
+    digest = hashlib.sha256()
+    for item in directions:
+        digest.update(item.vectors.float().contiguous().cpu().numpy().tobytes())
+    return f"-{digest.hexdigest()[:8]}"
 
 
 def _elsewhere(task: Task, before: Directions | None) -> Any:

@@ -7,7 +7,22 @@ from typing import Annotated
 
 import typer
 
-from hspace.cli import demo, edit, evaluate, inspect, invert, jacobian, learn, pca, report, sample, supervised, swap
+from hspace.cli import (
+    benchmark,
+    demo,
+    edit,
+    evaluate,
+    inspect,
+    invert,
+    jacobian,
+    learn,
+    pca,
+    report,
+    sample,
+    supervised,
+    swap,
+)
+from hspace.cli.commandline import Remembered
 from hspace.cli.errors import one_line
 from hspace.version import __version__
 
@@ -21,8 +36,9 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for module in (demo, sample, pca, jacobian, supervised, learn, invert, edit, swap, evaluate, report, inspect):
-    app.command(module.__name__.rpartition(".")[2])(one_line(module.command))
+_COMMANDS = (demo, sample, pca, jacobian, supervised, learn, invert, edit, swap, evaluate, report, benchmark, inspect)
+for module in _COMMANDS:
+    app.command(module.__name__.rpartition(".")[2], cls=Remembered)(one_line(module.command))
 
 
 def _version(wanted: bool) -> bool:

@@ -17,6 +17,7 @@ from torch import Tensor
 from hspace.atomic import writing
 from hspace.attributes import load_scorer
 from hspace.cli import options
+from hspace.cli.commandline import reproducible
 from hspace.cli.session import open_model, say
 from hspace.diffusion import Sampler
 from hspace.directions import Directions
@@ -70,10 +71,10 @@ def command(
         _save_picture(grid(torch.cat(first)[:_GRID]), out / "samples.png")
         with writing(out / "spectrum.png") as partial:
             spectrum(pca.directions_).savefig(partial)
-        pca.directions_.save(out / "directions.safetensors")  # named below; kept if the rest is interrupted
+        pcs = reproducible(pca.directions_)
+        pcs.save(out / "directions.safetensors")  # named below; kept if the rest is interrupted
 
     with _stage(seconds, f"2/3 measuring what they do to the twelve factors, on {checked} fresh seeds"):
-        pcs = pca.directions_
         control = random_directions(pcs.setting, pcs[0].norms(), n=2)
         fresh = range(_FRESH, _FRESH + checked)
         measured = effects(

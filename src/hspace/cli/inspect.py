@@ -39,6 +39,8 @@ def command(
         reach = f"{norms[0]:.3g} to {norms[-1]:.3g}"
         listing.add_row(escape(direction.name), reach, *means, escape(_notes(direction)))
     console.print(listing)
+    for command in dict.fromkeys(str(item.origin["command"]) for item in directions if "command" in item.origin):
+        typer.echo(f"made by: {command}")  # whole, to be copied: a table would break it into lines
 
 
 def _about(directions: Directions) -> dict[str, str]:

@@ -13,6 +13,7 @@ from PIL import Image
 from hspace.atomic import writing
 from hspace.attributes import load_regions
 from hspace.cli import options
+from hspace.cli.commandline import reproducible
 from hspace.cli.session import open_model, open_sampler, sampler_for, say
 from hspace.diffusion import Inversion, Sampler
 from hspace.discovery import Jacobian
@@ -109,13 +110,16 @@ def command(
             for warning in caught:
                 say(f"warning: {warning.message}")
             kept = out.with_name(f"{out.stem}.interrupted{out.suffix}")
-            jacobian.finish().directions_.save(kept)
+            finished = {}
+            if not isinstance(latents, Inversion):
+                finished["seeds"] = ",".join(map(str, latents[: jacobian.n_samples_seen_]))
+            reproducible(jacobian.finish().directions_, **finished).save(kept)
             raise KeyboardInterrupt(
                 f"interrupted; directions of {jacobian.n_samples_seen_} finished images are in {kept}"
             ) from None
     for warning in caught:
         say(f"warning: {warning.message}")
-    directions = jacobian.directions_
+    directions = reproducible(jacobian.directions_)
     directions.save(out)
     say(
         f"{len(directions)} directions in {out}: {int(jacobian.products_.sum())} products with the Jacobian "

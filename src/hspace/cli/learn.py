@@ -13,6 +13,7 @@ from torch import Tensor
 from hspace.atomic import writing
 from hspace.attributes import Scorer, load_scorer
 from hspace.cli import options
+from hspace.cli.commandline import reproducible
 from hspace.cli.session import open_model, open_sampler, say
 from hspace.diffusion import Sampler
 from hspace.directions import Direction, Directions
@@ -145,7 +146,7 @@ def command(
         again = "go on with --resume" if (folder / "state.safetensors").exists() else "training had not begun"
         raise KeyboardInterrupt(f"{str(interrupt) or 'interrupted'}; {again}") from None
     _tell(learned)
-    directions = learned.directions_
+    directions = reproducible(learned.directions_, resume=None)  # a training without a break comes to the same
     if judge is not None:
         directions.save(out)  # named below; kept if the scorer fails
         directions = _named(sampler, directions, judge, learned)

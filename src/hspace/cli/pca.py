@@ -9,6 +9,7 @@ import typer
 
 from hspace.atomic import writing
 from hspace.cli import options
+from hspace.cli.commandline import reproducible
 from hspace.cli.session import open_model, open_sampler, say
 from hspace.discovery import PCA
 from hspace.errors import HspaceError
@@ -52,11 +53,11 @@ def command(
         if pca.n_samples_seen_ <= components:
             raise KeyboardInterrupt(f"interrupted after {pca.n_samples_seen_} samples; nothing was written") from None
         kept = out.with_name(f"{out.stem}.interrupted{out.suffix}")
-        pca.finish().directions_.save(kept)
+        reproducible(pca.finish().directions_, samples=pca.n_samples_seen_).save(kept)
         raise KeyboardInterrupt(
             f"interrupted; components of {pca.n_samples_seen_} finished samples are in {kept}"
         ) from None
-    directions = pca.directions_
+    directions = reproducible(pca.directions_)
     directions.save(out)
     say(f"{components} components of {samples} samples in {out}")
     if figure is not None:

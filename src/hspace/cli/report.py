@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -12,8 +10,10 @@ import typer
 from hspace.atomic import writing
 from hspace.attributes import load_scorer
 from hspace.cli import evaluate, options
+from hspace.cli.commandline import command_line
 from hspace.cli.session import say
 from hspace.errors import HspaceError
+from hspace.evaluation import load_distance
 from hspace.plot import strip
 from hspace.report import report
 
@@ -21,14 +21,17 @@ __all__ = ["command"]
 
 
 def command(
-    file: evaluate.File,
+    files: evaluate.Files,
     scorer: evaluate.ScorerName = "portraits",
     direction: evaluate.Names = None,
     samples: evaluate.Samples = 16,
+    repeats: evaluate.Repeats = 1,
     first_seed: evaluate.FirstSeed = evaluate.FRESH,
     strengths: evaluate.Strengths = "-3,-1.5,1.5,3",
     controls: evaluate.Controls = 20,
     within: evaluate.Within = None,
+    shuffled: evaluate.Shuffled = None,
+    distance: evaluate.Distances = None,
     unit_samples: evaluate.UnitSamples = 84,
     level: evaluate.Level = 0.05,
     seed: evaluate.Seed = 0,
@@ -40,29 +43,39 @@ def command(
     device: options.Device = None,
     dtype: options.Dtype = "float32",
 ) -> None:
-    """Measure directions as hspace evaluate does, and write one page with a card for each: strip, figures, control.
+    """Measure directions as hspace evaluate does, and write one page with a card for each: strip, figures, controls.
 
     The page needs no network and no other file.
     """
     if shown < 1:
         raise HspaceError(f"--shown must be at least 1, not {shown}")
     options.check_writable(out)
-    sampler, directions = evaluate.opened(file, direction, model, batch_size, device, dtype)
+    sampler, directions, homes = evaluate.opened(files, direction, model, batch_size, device, dtype)
     judge = load_scorer(scorer, device=device)
-    ends = options.parse_floats(strengths, "--strengths")
-    wanted = evaluate.Wanted(samples, first_seed, ends, controls, within, unit_samples, level, seed)
+    wanted = evaluate.Wanted(
+        samples=samples,
+        repeats=repeats,
+        first_seed=first_seed,
+        strengths=options.parse_floats(strengths, "--strengths"),
+        controls=controls,
+        within=within,
+        shuffled=shuffled,
+        distances=tuple(load_distance(name, device=device) for name in distance or ()),
+        unit_samples=unit_samples,
+        level=level,
+        seed=seed,
+    )
     found = evaluate.measured(sampler, directions, judge, wanted)
-    seeds = range(first_seed, first_seed + shown)
     columns = found.response.strengths
-    strips = {item.name: strip(sampler, seeds, item, columns, progress=False) for item in directions}
+    strips = {item.name: strip(sampler, wanted.seeds()[:shown], item, columns, progress=False) for item in directions}
     page = report(
         directions,
         found,
         strips,
-        title=title or file.stem,
-        file=str(file),
+        title=title or ", ".join(file.stem for file in files),
+        homes=homes,
         scorer=scorer,
-        commands={"This page": shlex.join(["hspace", *sys.argv[1:]])},
+        commands={"This page": command_line()},
     )
     with writing(out) as partial:
         partial.write_text(page, encoding="utf-8")

@@ -11,6 +11,7 @@ import typer
 from hspace.atomic import writing
 from hspace.attributes import load_scorer, read_scores, scores_of
 from hspace.cli import options
+from hspace.cli.commandline import reproducible
 from hspace.cli.labels import from_folders, from_table
 from hspace.cli.session import open_model, open_sampler, say
 from hspace.diffusion import Sampler, Space
@@ -150,7 +151,7 @@ def command(
             say(f"skipped {reason}")
         fresh = range(2)
     _report(found)
-    directions = found.directions_
+    directions = reproducible(found.directions_)
     directions.save(out)
     say(f"{len(directions)} directions in {out}: {', '.join(directions.names)}")
     if picture is not None:

@@ -47,6 +47,8 @@ class Annotated(Supervised):
             samples they are exact. 0: the mean alone, without its accuracy.
         unit_seeds: Samples that the unit of strength is measured with.
         injection: How the directions are meant to go in.
+        n_shuffles: So many directions of each attribute from shuffled labels, as the control; no further pass.
+        seed: Of the shuffles.
 
     Attributes:
         directions_: One for each attribute, from low to high, in the unit of strength; measured along are
@@ -55,6 +57,7 @@ class Annotated(Supervised):
         scores_: By attribute (N,), of all that the scorer has.
         extremes_: By attribute (seeds of the highest, seeds of the lowest).
         counts_: By attribute (n, n).
+        shuffled_: What the same method finds with shuffled labels, see `hspace.discovery.shuffled_controls`; or None.
 
     Raises:
         HspaceError: An attribute that the scorer does not have; too few samples; scores that are all equal or that
@@ -82,6 +85,8 @@ class Annotated(Supervised):
         sketch_size: int = 128,
         unit_seeds: Iterable[int] = range(100),
         injection: Injection = "symmetric",
+        n_shuffles: int = 0,
+        seed: int = 0,
     ) -> None:
         super().__init__(
             classifier=classifier,
@@ -91,6 +96,8 @@ class Annotated(Supervised):
             sketch_size=sketch_size,
             unit_seeds=unit_seeds,
             injection=injection,
+            n_shuffles=n_shuffles,
+            seed=seed,
         )
         self.attributes = attributes
         self.n_extremes = n_extremes

@@ -1,4 +1,4 @@
-"""The unit of strength for any direction, and random directions as the control."""
+"""The unit of strength for any direction."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hspace.diffusion import Sampler, Setting
+from hspace.diffusion import Sampler
 from hspace.diffusion.latents import as_seeds
 from hspace.directions import Direction, Directions
 from hspace.errors import HspaceError
 from hspace.progress import Progress
-from hspace.version import __version__
 
-__all__ = ["calibrate", "random_directions", "standard_deviations"]
+__all__ = ["calibrate", "standard_deviations"]
 
 
 def calibrate(
@@ -80,58 +79,3 @@ def standard_deviations(
         pass
     by_timestep = [torch.cat([s for (_, t), s in scores.items() if t == timestep]) for timestep in sampler.timesteps]
     return torch.stack([s.std(0) for s in by_timestep], 1)
-
-
-def random_directions(
-    setting: Setting,
-    norms: Float[Tensor, " s"] | Sequence[float],
-    n: int = 1,
-    *,
-    within: Directions | None = None,
-    seed: int = 0,
-) -> Directions:
-    """Gaussian directions of given norms: the control that a found direction has to beat (Haas et al., figure 4).
-
-    In the whole of h almost all of a random direction is where h hardly varies. The harder control is drawn within the
-    span of leading components: sum_j g_j c_j, g ~ N(0, 1) the same at all timesteps, brought to the norms.
-
-    Args:
-        setting: Of the directions they are compared with.
-        norms: (S,) norm at each timestep, e.g. `pcs["pc0"].norms()`.
-        n: How many.
-        within: Components in the unit of strength, such as those of `hspace.PCA`; default: all of h.
-        seed: Determines them.
-
-    Raises:
-        HspaceError: n below 1; a number of norms that is not that of timesteps; components of another setting.
-
-    Example:
-        >>> import hspace
-        >>> sampler = hspace.Sampler(hspace.load("faces64"), steps=2)
-        >>> control = hspace.random_directions(sampler.setting(), norms=[1.0, 2.0], n=2)
-        >>> control.names, control[0].norms().round(decimals=4).tolist()
-        (('random0', 'random1'), [1.0, 2.0])
-    """
-    if n < 1:
-        raise HspaceError(f"n must be at least 1, not {n}")
-    if len(norms) != len(setting.schedule):
-        raise HspaceError(f"expected {len(setting.schedule)} norms, one for each timestep, found {len(norms)}")
-    generator = torch.Generator().manual_seed(seed)
-    if within is None:
-        vectors = torch.randn(n, len(setting.schedule), *setting.h_shape, generator=generator)
-    else:
-        if within.setting != setting:
-            raise HspaceError(
-                "components to draw within must be of the same setting (model, tap, grid, eta, injection)"
-            )
-        mixture = torch.randn(n, len(within), generator=generator)
-        vectors = torch.einsum("nj,js...->ns...", mixture, torch.stack([item.vectors.float().cpu() for item in within]))
-    scale = torch.as_tensor(norms, dtype=vectors.dtype, device=vectors.device) / vectors.flatten(2).norm(dim=2)
-    vectors = vectors * scale.reshape(*scale.shape, *[1] * len(setting.h_shape))
-    origin = {
-        "method": "random",
-        "parameters": {"n": n, "within": None if within is None else len(within)},
-        "seed": seed,
-        "version": __version__,
-    }
-    return Directions([Direction(v, setting, f"random{i}", origin) for i, v in enumerate(vectors)])

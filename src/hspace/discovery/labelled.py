@@ -44,6 +44,8 @@ class Labelled(Supervised):
         unreadable: "refuse" or "skip" files that are no readable pictures.
         unit_seeds: Samples that the unit of strength is measured with.
         injection: How the directions are meant to go in.
+        n_shuffles: So many directions of each attribute from shuffled labels, as the control; no further pass.
+        seed: Of the shuffles.
 
     Attributes:
         directions_: One for each attribute, from without to with, in the unit of strength; measured along are
@@ -52,6 +54,7 @@ class Labelled(Supervised):
             classifiers; empty where a class has a single picture.
         counts_: By attribute (positives, negatives).
         skipped_: Files that were left out, with the reason.
+        shuffled_: What the same method finds with shuffled labels, see `hspace.discovery.shuffled_controls`; or None.
 
     Raises:
         HspaceError: No pictures, a class without any, other numbers of labels than pictures, labels with more than
@@ -81,6 +84,8 @@ class Labelled(Supervised):
         unreadable: Unreadable = "refuse",
         unit_seeds: Iterable[int] = range(100),
         injection: Injection = "symmetric",
+        n_shuffles: int = 0,
+        seed: int = 0,
     ) -> None:
         super().__init__(
             classifier=classifier,
@@ -90,6 +95,8 @@ class Labelled(Supervised):
             sketch_size=sketch_size,
             unit_seeds=unit_seeds,
             injection=injection,
+            n_shuffles=n_shuffles,
+            seed=seed,
         )
         self.refine = refine
         self.photo_fit: Fit = photo_fit

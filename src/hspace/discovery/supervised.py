@@ -40,6 +40,8 @@ class Supervised:
             samples they are exact. 0: the mean alone, without its accuracy.
         unit_seeds: Samples that the unit of strength is measured with.
         injection: How the directions are meant to go in.
+        n_shuffles: So many directions of each attribute from shuffled labels, as the control.
+        seed: Of the shuffles.
     """
 
     def __init__(
@@ -52,6 +54,8 @@ class Supervised:
         sketch_size: int = 128,
         unit_seeds: Iterable[int] = range(100),
         injection: Injection = "symmetric",
+        n_shuffles: int = 0,
+        seed: int = 0,
     ) -> None:
         self.classifier: Classifier = classifier
         self.space: Space = space
@@ -60,6 +64,8 @@ class Supervised:
         self.sketch_size = sketch_size
         self.unit_seeds = unit_seeds
         self.injection: Injection = injection
+        self.n_shuffles = n_shuffles
+        self.seed = seed
 
     def _check(self) -> None:
         if self.classifier not in CLASSIFIERS:
@@ -72,6 +78,8 @@ class Supervised:
             raise HspaceError(f"folds must be at least 2, not {self.folds}")
         if self.sketch_size < 0 or (self.sketch_size == 0 and self.classifier != "mean"):
             raise HspaceError(f"sketch_size {self.sketch_size} is too small for classifier {self.classifier!r}")
+        if self.n_shuffles < 0:
+            raise HspaceError(f"n_shuffles must not be negative, but is {self.n_shuffles}")
         self._unit_seeds = as_seeds(self.unit_seeds)
         if len(self._unit_seeds) < 2:
             raise HspaceError("unit_seeds: a standard deviation needs at least 2 samples")
@@ -81,35 +89,44 @@ class Supervised:
         size = self.sketch_size
         if self.space == "noise":
             size = min(_MOST_AXES_OF_NOISE, size * len(sampler.timesteps))
-        return Contrast({name: list(values) for name, values in labels.items()}, size)
+        generator = np.random.default_rng(self.seed)
+        self._of_shuffle = {f"{name} shuffled{i}": name for name in labels for i in range(self.n_shuffles)}
+        chance = {shuffle: _shuffled(labels[name], generator) for shuffle, name in self._of_shuffle.items()}
+        return Contrast({name: list(values) for name, values in {**labels, **chance}.items()}, size)
 
     def _finish(self, contrast: Contrast, sampler: Sampler, origin: Mapping[str, Any], progress: Progress) -> None:
         """Sets directions_, accuracy_ and the rest."""
         self.setting_: Setting = sampler.setting(self.injection, self.space)
-        self.counts_ = {name: contrast.counts(name) for name in contrast.labels}
-        found = {name: contrast.vectors(name, self.classifier, C=self.C) for name in contrast.labels}  # (S, d) each
-        for name in found:
+        names = [name for name in contrast.labels if name not in self._of_shuffle]
+        self.counts_ = {name: contrast.counts(name) for name in names}
+        for name in contrast.labels:
             if not contrast.differ(name):
                 raise HspaceError(f"nothing tells the classes of {name!r} apart: their h is the same at a timestep")
-        self.accuracy_ = {name: self._accuracies(contrast, name) for name in contrast.labels}
-        raw = torch.stack(list(found.values()))  # (k, S, d)
+        self.accuracy_ = {name: self._accuracies(contrast, name) for name in names}
+        raw = torch.stack([contrast.vectors(name, self.classifier, C=self.C) for name in contrast.labels])  # (k, S, d)
         units = raw / raw.norm(dim=2, keepdim=True)
         if self.space == "h":
             stds = standard_deviations(units, sampler, self._unit_seeds, progress=progress)  # (k, S)
         else:
             stds = torch.ones(units.shape[:2])  # x_T ~ N(0, 1)
-        means = torch.stack([contrast.vectors(name, "mean") for name in contrast.labels])
-        separation = ((means * units).sum(2).cpu() / stds.clamp_min(1e-30)).float()  # (k, S)
-        items = []
-        for j, name in enumerate(found):
+        items = {}
+        for j, name in enumerate(contrast.labels):
             vectors = units[j].reshape(-1, *self.setting_.h_shape).float().cpu()
-            about = self._origin(name, origin)
-            items.append(Direction(vectors, self.setting_, name, about).calibrated(stds[j].float()))
+            about = self._origin(self._of_shuffle.get(name, name), origin)
+            items[name] = Direction(vectors, self.setting_, name, about).calibrated(stds[j].float())
+        k = len(names)
+        means = torch.stack([contrast.vectors(name, "mean") for name in names])
+        separation = ((means * units[:k]).sum(2).cpu() / stds[:k].clamp_min(1e-30)).float()  # (k, S)
         measured = {"separation": separation.T}
         if all(self.accuracy_.values()):
-            own = [self.accuracy_[name][self.classifier] for name in found]
+            own = [self.accuracy_[name][self.classifier] for name in names]
             measured["accuracy"] = torch.from_numpy(np.stack(own, 1)).float()
-        self.directions_ = Directions(items, measured)
+        self.directions_ = Directions([items[name] for name in names], measured)
+        self.shuffled_ = None
+        if self._of_shuffle:
+            self.shuffled_ = Directions(
+                [items[shuffle].with_origin(shuffled=name) for shuffle, name in self._of_shuffle.items()]
+            )
 
     def _accuracies(self, contrast: Contrast, name: str) -> dict[Classifier, NDArray[np.float64]]:
         """Of all three classifiers, so that they can be compared; none where a class is a single sample."""
@@ -131,3 +148,11 @@ class Supervised:
             "mean_accuracy": accuracy,
             "version": __version__,
         }
+
+
+def _shuffled(labels: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
+    """The same labels on the same samples, in another order."""
+    found = labels.copy()
+    chosen = ~np.isnan(labels)
+    found[chosen] = generator.permutation(labels[chosen])
+    return found

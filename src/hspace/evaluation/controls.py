@@ -1,6 +1,9 @@
-r"""Which directions are real: those that do more than random ones of the same length.
+r"""Which directions are real: those that do more than others of the same length that were made of chance.
 
-m random directions stand beside each direction; what is random about a test is the direction, not the sample. Effects
+Three kinds of chance: Gaussian directions in all of h; those within the span of leading components, the harder control,
+since almost all of h hardly varies; and, for supervised directions, what the same method finds with shuffled labels.
+
+m controls stand beside each direction; what is random about a test is the direction, not the sample. Effects
 on attribute a are divided by the root mean square of those of the direction and its controls, z_a = |effect_a| / rms_a,
 so that controls of directions of any length can be pooled, k m of them. The largest z of a direction is ranked among
 theirs (Westfall and Young's single-step maxT: the number of attributes is accounted for, and that they go together),
@@ -22,7 +25,14 @@ from torch import Tensor
 
 from hspace.errors import HspaceError
 
-__all__ = ["Verdict", "check_number", "holm", "p_values", "verdicts"]
+__all__ = ["KINDS", "Verdict", "check_number", "holm", "p_values", "verdicts"]
+
+KINDS = {
+    "gaussian": "random directions of its length",
+    "span": "random directions of its length within the components",
+    "shuffled": "directions of its length from shuffled labels",
+}
+"""Of controls, in words."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +44,9 @@ class Verdict:
         attribute: The one that stands out most against the controls.
         p: Of that attribute, corrected for the number of attributes.
         corrected: The same corrected for the number of directions too.
-        controls: Number of random directions.
+        controls: Number of controls.
+        kind: Of controls, such as those of `KINDS`.
+        real: Whether the corrected p is at most the level.
         words: For people.
     """
 
@@ -43,6 +55,8 @@ class Verdict:
     p: float
     corrected: float
     controls: int
+    kind: str
+    real: bool
     words: str
 
 
@@ -51,7 +65,7 @@ def p_values(effects: Float[Tensor, "k a"], controls: Float[Tensor, "k m a"]) ->
 
     Args:
         effects: Mean changes along directions.
-        controls: The same along m random directions for each.
+        controls: The same along m controls of each.
 
     Raises:
         HspaceError: Shapes that don't go together; no controls.
@@ -110,15 +124,17 @@ def verdicts(
     controls: Float[Tensor, "k m a"],
     *,
     level: float = 0.05,
+    kind: str = "gaussian",
 ) -> list[Verdict]:
-    """In words, whether directions do more than random ones.
+    """In words, whether directions do more than their controls.
 
     Args:
         directions: Names.
         attributes: Names.
         effects: Mean changes.
-        controls: Of m random directions for each.
+        controls: Of m controls for each.
         level: Of significance, for the corrected p.
+        kind: One of `KINDS`, or another in words of your own.
 
     Raises:
         HspaceError: Shapes or names that don't go together; a level that m controls can't reach.
@@ -138,11 +154,11 @@ def verdicts(
     found = []
     for j, name in enumerate(directions):
         attribute = attributes[int(where[j])]
-        real = corrected[j] <= level
+        real, others = corrected[j] <= level, KINDS.get(kind, kind)
         words = (
-            f"moves {attribute} more than {m} random directions of its length"
+            f"moves {attribute} more than {m} {others}"
             if real
-            else f"does no more than random directions of its length (corrected p = {corrected[j]:.2g})"
+            else f"does no more than {others} (corrected p = {corrected[j]:.2g})"
         )
-        found.append(Verdict(name, attribute, float(best[j]), corrected[j], m, words))
+        found.append(Verdict(name, attribute, float(best[j]), corrected[j], m, kind, real, words))
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -15,14 +15,17 @@ from hspace.diffusion import Sampler
 from hspace.diffusion.latents import as_seeds
 from hspace.directions import Directions
 from hspace.errors import HspaceError
-from hspace.evaluation.content import Content, content
+from hspace.evaluation.content import DISTANCES, Distance, content, of_features
 from hspace.evaluation.controls import Verdict, check_number, verdicts
 from hspace.evaluation.distances import frechet_distance
+from hspace.evaluation.effects import Effects
 from hspace.evaluation.response import Response, respond, spread
 from hspace.evaluation.scores import Score, scores
 from hspace.progress import Progress
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["Evaluation", "damage", "evaluate"]
+
+UNNAMED = "unnamed"
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,45 +35,88 @@ class Evaluation:
     Attributes:
         response: All scores.
         scores: One for each direction.
-        content: By direction, of its two ends together.
-        damage: By direction, Frechet distance of the scores of both ends from those of the unedited samples, in
-            standard deviations of the population; what is meant to change counts too.
-        verdicts: Against random directions; empty without controls.
-        seeds: Of the samples.
+        content: By direction and distance, how far its two ends are from the originals; see
+            `hspace.evaluation.content`. "scorer" is the root mean square change over all attributes, in standard
+            deviations of the population.
+        damage: By direction, see `damage`.
+        verdicts: Against controls, one for each kind of control and direction; empty without.
+        repeats: Number of groups of as many seeds each, in their order.
     """
 
     response: Response
     scores: list[Score]
-    content: dict[str, Content]
-    damage: dict[str, float]
-    verdicts: list[Verdict]
-    seeds: tuple[int, ...]
+    content: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    damage: Mapping[str, float] = field(default_factory=dict)
+    verdicts: Sequence[Verdict] = ()
+    repeats: int = 1
 
     def matrix(self) -> tuple[Float[Tensor, "k a"], Float[Tensor, "k a"]]:
         """Change of every attribute along every direction from the lowest strength to the highest, and its error."""
         change = self.response.change()
         return change.mean(1), change.std(1) / change.shape[1] ** 0.5
 
+    def by_repeat(self) -> Float[Tensor, "r k a"]:
+        """The same change of each repeat."""
+        k, n, a = (change := self.response.change()).shape
+        return change.reshape(k, self.repeats, n // self.repeats, a).mean(2).transpose(0, 1)
+
+    def effects(self) -> Effects:
+        """The matrix as `Effects`, in standard deviations: what `hspace.evaluation.named` takes."""
+        change, error = self.matrix()
+        return Effects(self.response.directions, self.response.attributes, change, error, self.response.strengths[-1])
+
+    def real(self, direction: str) -> bool | None:
+        """Whether a direction beats all its controls; None without controls."""
+        own = [verdict.real for verdict in self.verdicts if verdict.direction == direction]
+        return all(own) if own else None
+
+    def names(self, least: float = 1.0) -> dict[str, str]:
+        """By direction the attribute that it moves most, or "unnamed".
+
+        Args:
+            least: Change that a name takes, in standard deviations; what does not beat its controls has no name either.
+        """
+        return {
+            score.direction: score.attribute
+            if abs(score.effect) >= least and self.real(score.direction) is not False
+            else UNNAMED
+            for score in self.scores
+        }
+
+    def ranking(self) -> list[str]:
+        """Directions: those that beat their controls first, then by their effect in size."""
+        order = sorted(self.scores, key=lambda score: (self.real(score.direction) is False, -abs(score.effect)))
+        return [score.direction for score in order]
+
     def to_json(self) -> dict[str, Any]:
         """As plain JSON types."""
         mean, error = self.matrix()
-        against = {verdict.direction: asdict(verdict) for verdict in self.verdicts}
-        return {
-            "strengths": list(self.response.strengths),
-            "attributes": list(self.response.attributes),
-            "samples": len(self.seeds),
-            "unit": dict(zip(self.response.attributes, self.response.unit.tolist(), strict=True)),
-            "directions": [
+        by_repeat = self.by_repeat()
+        attributes, names, ranking = self.response.attributes, self.names(), self.ranking()
+        rows: list[dict[str, Any]] = []
+        for j, score in enumerate(self.scores):
+            rows.append(
                 {
                     **asdict(score),
-                    "content": self.content[score.direction]._asdict(),
-                    "damage": self.damage[score.direction],
-                    "control": against.get(score.direction),
-                    "effects": dict(zip(self.response.attributes, mean[j].tolist(), strict=True)),
-                    "errors": dict(zip(self.response.attributes, error[j].tolist(), strict=True)),
+                    "name": names[score.direction],
+                    "rank": ranking.index(score.direction) + 1,
+                    "content": dict(self.content.get(score.direction, {})),
+                    "damage": self.damage.get(score.direction),
+                    "real": self.real(score.direction),
+                    "controls": {v.kind: asdict(v) for v in self.verdicts if v.direction == score.direction},
+                    "effects": dict(zip(attributes, mean[j].tolist(), strict=True)),
+                    "errors": dict(zip(attributes, error[j].tolist(), strict=True)),
                 }
-                for j, score in enumerate(self.scores)
-            ],
+            )
+            if self.repeats > 1:
+                rows[-1]["repeats"] = [dict(zip(attributes, row.tolist(), strict=True)) for row in by_repeat[:, j]]
+        return {
+            "strengths": list(self.response.strengths),
+            "attributes": list(attributes),
+            "samples": self.response.scores.shape[2],
+            "repeats": self.repeats,
+            "unit": dict(zip(attributes, self.response.unit.tolist(), strict=True)),
+            "directions": rows,
         }
 
 
@@ -81,7 +127,10 @@ def evaluate(
     seeds: Iterable[int],
     *,
     strengths: Sequence[float] = (-3.0, -1.5, 0.0, 1.5, 3.0),
-    controls: Directions | None = None,
+    repeats: int = 1,
+    controls: Directions | Mapping[str, Directions] | None = None,
+    attributes: Mapping[str, str] | None = None,
+    distances: Mapping[str, Distance] | None = None,
     unit: Mapping[str, float] | None = None,
     unit_seeds: Iterable[int] | None = None,
     level: float = 0.05,
@@ -92,18 +141,25 @@ def evaluate(
     Args:
         sampler: Draws them.
         directions: k of them.
-        scorer: Images to named scores.
+        scorer: Images to named scores. Where it has a method `features`, that is a distance, too.
         seeds: At least 2, none of those that the directions were found with.
-        strengths: At least one besides 0.
-        controls: k m random directions, the first m of the first direction's length, and so on; see
-            `hspace.random_directions`. Their effects are measured between the two ends.
+        strengths: At least one besides 0, which is added where it is missing: (-3, 3) is from one end to the other,
+            (0, 3) from the unedited sample on.
+        repeats: Number of groups that the seeds are split into, so that figures can be seen to repeat.
+        controls: k m of them, the first m of the first direction's length, and so on; by kind ("gaussian", "span",
+            "shuffled"), or Gaussian ones. See `hspace.discovery.random_controls` and `shuffled_controls`. Their effects
+            are measured between the two ends.
+        attributes: By direction what it is meant to move. Default: the attribute that a supervised direction remembers,
+            where the scorer has it; scores of all others are of what they move most.
+        distances: More of them by name, see `hspace.evaluation.load_distance`.
         unit: Standard deviation of each attribute over the population, where it is known.
         unit_seeds: More unedited samples, which with those of the run give the unit; 100 are a good number.
         level: Of significance.
         progress: True for bars, or a function of (done, total) image-steps.
 
     Raises:
-        HspaceError: What `respond` and `verdicts` refuse; a number of controls that is no multiple of k.
+        HspaceError: What `respond`, `scores` and `verdicts` refuse; a number of controls that is no multiple of k; a
+            number of seeds that is none of the repeats.
 
     Example:
         >>> import hspace
@@ -117,15 +173,19 @@ def evaluate(
     """
     seeds = as_seeds(seeds)
     k = len(directions)
-    if controls is not None:
-        if len(controls) % k:
-            raise HspaceError(f"{len(controls)} controls can't be shared equally by {k} directions")
-        check_number(k, len(controls) // k, level)
+    if repeats < 1 or len(seeds) % repeats:
+        raise HspaceError(f"{len(seeds)} seeds can't be split into {repeats} repeats")
+    against = {"gaussian": controls} if isinstance(controls, Directions) else dict(controls or {})
+    for kind, chance in against.items():
+        if len(chance) % k:
+            raise HspaceError(f"{len(chance)} controls ({kind}) can't be shared equally by {k} directions")
+        check_number(k, len(chance) // k, level)
     if unit is None and unit_seeds is not None:
         unedited = sampler.stream((*seeds, *as_seeds(unit_seeds)), progress=progress)
         unit = spread(scorer, (images for _, images in unedited))
+    measures = {**DISTANCES, **_features(scorer), **(distances or {})}
     plain = torch.empty(0)
-    left: dict[str, list[Content]] = {name: [] for name in directions.names}
+    left: dict[str, list[dict[str, float]]] = {name: [] for name in directions.names}
     ends = (min((0.0, *strengths)), max((0.0, *strengths)))
 
     def look(j: int, strength: float, images: Tensor) -> None:
@@ -133,29 +193,49 @@ def evaluate(
         if j < 0:
             plain = images
         elif strength in ends:
-            left[directions.names[j]] += [content(plain, images)] * len(images)
+            left[directions.names[j]] += [content(plain, images, measures)] * len(images)
 
     options: dict[str, Any] = {"unit": unit, "progress": progress}
     response = respond(sampler, directions, scorer, seeds, strengths=strengths, on_images=look, **options)
     found: list[Verdict] = []
-    if controls is not None:
-        against = respond(sampler, controls, scorer, seeds, strengths=ends, **options)
-        effects = against.change().mean(1).reshape(k, len(controls) // k, -1)
+    for kind, chance in against.items():
+        by_chance = respond(sampler, chance, scorer, seeds, strengths=ends, **options).change().mean(1)
+        table = by_chance.reshape(k, len(chance) // k, -1)
         change = response.change().mean(1)
-        found = verdicts(directions.names, response.attributes, change, effects, level=level)
-    return Evaluation(
-        response,
-        scores(response),
-        {name: Content(*(sum(x) / len(x) for x in zip(*both, strict=True))) for name, both in left.items()},
-        _damage(response),
-        found,
-        seeds,
-    )
+        found += verdicts(directions.names, response.attributes, change, table, level=level, kind=kind)
+    if attributes is None:
+        meant = {item.name: item.origin.get("attribute") for item in directions}
+        attributes = {name: meant for name, meant in meant.items() if meant in response.attributes}
+    whole = _scorer_distance(response)
+    means = {
+        name: {each: sum(row[each] for row in rows) / len(rows) for each in measures} | {"scorer": whole[name]}
+        for name, rows in left.items()
+    }
+    return Evaluation(response, scores(response, dict(attributes)), means, damage(response), found, repeats)
 
 
-def _damage(response: Response) -> dict[str, float]:
-    zero = response.strengths.index(0.0)
-    table = response.scores / response.unit  # (k, s, n, a)
-    ends = [end for end in {0, len(response.strengths) - 1} if end != zero]
-    both = torch.cat([table[:, end] for end in ends], 1)
+def damage(response: Response) -> dict[str, float]:
+    """By direction, Frechet distance of the scores at both ends from those of the unedited samples.
+
+    In standard deviations of the population, squared; what is meant to change counts too.
+    """
+    zero, table = response.strengths.index(0.0), response.scores / response.unit  # (k, s, n, a)
+    both = torch.cat([table[:, end] for end in _ends(response)], 1)
     return {name: frechet_distance(both[j], table[j, zero]) for j, name in enumerate(response.directions)}
+
+
+def _ends(response: Response) -> list[int]:
+    """The outermost strengths that are not 0."""
+    zero = response.strengths.index(0.0)
+    return [end for end in (0, len(response.strengths) - 1) if end != zero]
+
+
+def _scorer_distance(response: Response) -> dict[str, float]:
+    zero, table = response.strengths.index(0.0), response.scores / response.unit
+    moved = torch.stack([table[:, end] - table[:, zero] for end in _ends(response)])  # (e, k, n, a)
+    return dict(zip(response.directions, moved.square().mean(3).sqrt().mean((0, 2)).tolist(), strict=True))
+
+
+def _features(scorer: Scorer) -> dict[str, Distance]:
+    features = getattr(scorer, "features", None)
+    return {} if features is None else {"features": of_features(features)}

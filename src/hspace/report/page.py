@@ -5,17 +5,19 @@ from __future__ import annotations
 import base64
 import io
 import json
+import shlex
 from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
+import torch
 from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
 from hspace.directions import Direction, Directions
 from hspace.errors import HspaceError
-from hspace.evaluation import Evaluation
-from hspace.report.entanglement import clipped, leaks, suggestions
+from hspace.evaluation import Evaluation, duplicates, leaks, suggestions
+from hspace.report.reproduce import reproduce
 from hspace.version import __version__
 
 __all__ = ["report"]
@@ -27,7 +29,7 @@ def report(
     strips: Mapping[str, Image.Image],
     *,
     title: str = "Directions",
-    file: str = "directions.safetensors",
+    homes: Mapping[str, tuple[str, str]] | None = None,
     scorer: str = "portraits",
     commands: Mapping[str, str] | None = None,
 ) -> str:
@@ -38,52 +40,47 @@ def report(
         found: Its evaluation.
         strips: A picture for each direction, by name.
         title: Of the page.
-        file: That the directions are in, for the commands shown.
+        homes: By direction the file that it is in and its name there, for the commands shown.
         scorer: Name of the scorer.
         commands: Shell commands that made what the page shows, by what they make.
 
     Raises:
         HspaceError: An evaluation or strips of other directions.
     """
-    measured = tuple(score.direction for score in found.scores)
+    measured = found.response.directions
     if measured != directions.names:
         raise HspaceError(
             f"the evaluation is of {', '.join(measured)}, the directions are {', '.join(directions.names)}"
         )
     if missing := [name for name in directions.names if name not in strips]:
         raise HspaceError(f"no strip of {', '.join(missing)}")
-    effects, errors = found.matrix()
-    largest = max(1.0, float(effects.abs().max()))
-    against = {verdict.direction: verdict for verdict in found.verdicts}
-    cards = []
-    for i, (item, score) in enumerate(zip(directions, found.scores, strict=True)):
-        order = effects[i].abs().argsort(descending=True).tolist()
-        profile = [
-            {
-                "name": found.response.attributes[a],
-                "value": float(effects[i, a]),
-                "error": float(errors[i, a]),
-                "share": abs(float(effects[i, a])) / largest,
-            }
-            for a in order
-        ]
-        cards.append(
-            {
-                "name": item.name,
-                "score": score,
-                "content": found.content[item.name],
-                "damage": found.damage[item.name],
-                "verdict": against.get(item.name),
-                "profile": profile,
-                "strip": _inline(strips[item.name]),
-                "made": json.dumps(_made(item), indent=1, sort_keys=True),
-                "command": f"hspace edit {file} --direction {item.name!r} --out {item.name}.png".replace("'", '"'),
-            }
-        )
+    where = dict(homes or {name: ("directions.safetensors", name) for name in directions.names})
+    names, by_name = found.names(), {score.direction: score for score in found.scores}
+    cards = [
+        {
+            "name": name,
+            "called": names[name],
+            "score": by_name[name],
+            "content": found.content.get(name, {}),
+            "damage": found.damage.get(name),
+            "verdicts": [verdict for verdict in found.verdicts if verdict.direction == name],
+            "profile": _profile(found, directions.names.index(name)),
+            "strip": _inline(strips[name]),
+            "made": json.dumps(_made(directions[name]), indent=1, sort_keys=True),
+            "reproduce": reproduce(directions[name]),
+            "use": _edit(where[name]),
+        }
+        for name in found.ranking()
+    ]
     table = leaks(found)
     cells = [
-        {"name": name, "values": [{"share": float(x), "shade": float(y)} for x, y in zip(*rows, strict=True)]}
-        for name, *rows in zip(directions.names, table.tolist(), clipped(table).tolist(), strict=True)
+        {"name": name, "values": [{"share": x, "shade": min(1.0, x)} for x in row]}
+        for name, row in zip(directions.names, torch.nan_to_num(table).tolist(), strict=True)
+    ]
+    pairs = [
+        {"words": f"it moves {pair.attribute} {pair.share:.1f} times as far as its own attribute", "use": command}
+        for pair in suggestions(found)
+        for command in [_edit(where[pair.direction], without=where[pair.other])]
     ]
     low, high = found.response.strengths[0], found.response.strengths[-1]
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -94,14 +91,38 @@ def report(
         setting=directions.setting,
         cards=cards,
         cells=cells,
-        pairs=suggestions(found),
-        file=file,
+        pairs=pairs,
+        groups=duplicates(found),
         scorer=scorer,
-        samples=len(found.seeds),
+        samples=found.response.scores.shape[2],
         low=low,
         high=high,
         commands=dict(commands or {}),
     )
+
+
+def _profile(found: Evaluation, i: int) -> list[dict[str, Any]]:
+    """Effects of a direction, the largest first."""
+    effects, errors = found.matrix()
+    largest = max(1.0, float(effects.abs().max()))
+    return [
+        {
+            "name": found.response.attributes[a],
+            "value": float(effects[i, a]),
+            "error": float(errors[i, a]),
+            "share": abs(float(effects[i, a])) / largest,
+        }
+        for a in effects[i].abs().argsort(descending=True).tolist()
+    ]
+
+
+def _edit(home: tuple[str, str], *, without: tuple[str, str] | None = None) -> str:
+    """The command that uses a direction."""
+    file, name = home
+    parts = ["hspace", "edit", file, "--direction", name]
+    if without is not None:
+        parts += ["--without", ":".join(without)]
+    return shlex.join([*parts, "--out", f"{name}.png"])
 
 
 def _inline(picture: Image.Image) -> str:
@@ -112,4 +133,4 @@ def _inline(picture: Image.Image) -> str:
 
 def _made(item: Direction) -> dict[str, Any]:
     """Of the origin what fits on a card: long lists are cut."""
-    return {key: value for key, value in item.origin.items() if len(json.dumps(value)) < 2000}
+    return {key: value for key, value in item.origin.items() if key != "command" and len(json.dumps(value)) < 2000}
