@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
 import pytest
-from tests.browser import Open, Text, missing
+from tests.browser import Open, Text, executable, missing
 
 BAD = """<!DOCTYPE html><title>bad</title><link rel="icon" href="data:,">
 <style>body { background: #fff; color: #000; }
@@ -49,9 +50,12 @@ def test_a_server_of_this_machine_is_home(visit: Open, tmp_path: Path) -> None:
     assert not seen.complaints()
 
 
-def test_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_variable_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHROMIUM", sys.executable)
+    assert executable() == sys.executable
     monkeypatch.setenv("CHROMIUM", "no-such-browser")
-    assert "no-such-browser not found" in (missing() or "")
+    assert executable() is None
+    assert missing()
 
 
 def test_contrast() -> None:

@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.cli.conftest import Run
 from tests.cli.test_learn import TINY
 from typer.main import get_command
+from typer.testing import CliRunner
 
 import hspace
 from hspace.cli import app
-from hspace.cli.commandline import command_line
+from hspace.cli.commandline import Remembered, command_line
 from hspace.directions import Directions
 from hspace.report.reproduce import reproduce
 
@@ -79,6 +81,18 @@ def test_order_and_spelling() -> None:
         once(["pca", "--eta", "1", "--samples", "500"])[0] == "hspace pca --samples 500 --eta 1"
     )  # the defaults, given
     assert once(["invert", "--", "-a.png", "b.png"])[0] == "hspace invert -- -a.png b.png"
+
+
+def test_switches_are_on_or_off() -> None:
+    own, said = typer.Typer(), []
+
+    @own.command(cls=Remembered)
+    def speak(loud: bool = True) -> None:
+        said.append(command_line())
+
+    for words in ([], ["--loud"], ["--no-loud"]):
+        assert CliRunner().invoke(own, words).exit_code == 0
+    assert said == ["hspace speak", "hspace speak --loud", "hspace speak --no-loud"]
 
 
 def test_values_in_place_of_those_given() -> None:

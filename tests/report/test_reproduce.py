@@ -71,7 +71,7 @@ WAYS: dict[str, Fit] = {
     "joint pca of scattered seeds": lambda s: hspace.PCA(2, joint=True, sketch_size=3).fit(s, SCATTERED).directions_,
     "jacobian": jacobian(timesteps=33),
     "jacobian in a box": jacobian(timesteps=33, mask=(2, 2, 6, 7), outside_rank=1),
-    "jacobian in a box, as text": jacobian(timesteps=33, mask="2, 2,6,7", route="forward_ad"),
+    "jacobian in a box, as text": jacobian(timesteps=33, mask="2, 2,6,7"),
     "pooled jacobian": jacobian(timesteps=33, pooled=True, injection="asymmetric"),
     "learned": lambda s: hspace.Learned(2, seed=3, **LEARNED).fit(s, range(6)).directions_,
     "random": lambda s: hspace.random_directions(s.setting("asymmetric"), [1.5, 1 / 3, 2.0], n=3, seed=7),

@@ -25,7 +25,7 @@ from hspace.version import __version__
 
 __all__ = ["run"]
 
-_UNIT, _UNIT_SAMPLES = 2_000_000, 100
+_UNIT = 2_000_000  # seeds of the samples that scores are brought to their unit with
 _INJECTIONS: tuple[Injection, ...] = ("symmetric", "asymmetric")
 
 
@@ -142,7 +142,7 @@ class _Contest:
     def _unit(self) -> dict[str, float]:
         file = self.folder / "unit.json"
         if not file.exists():
-            batches = self.task.sampler.stream(range(_UNIT, _UNIT + _UNIT_SAMPLES))
+            batches = self.task.sampler.stream(range(_UNIT, _UNIT + 2 * self.task.unit_samples))
             _write(file, spread(self.task.scorer, (images for _, images in batches)))
         return dict(_read(file))
 

@@ -64,7 +64,7 @@ def command(
     expected = (3, IMAGE_SIZE, IMAGE_SIZE)
     if sampler.model.image_shape != expected:
         raise HspaceError(
-            f"the factors of portraits of shape {expected} are known; {model} has {sampler.model.image_shape}"
+            f"factors are known of portraits of shape {expected}; {model} has {sampler.model.image_shape}"
         )
     task = Task(
         sampler,

@@ -78,6 +78,13 @@ def command(
         bool, typer.Option("--skip-unreadable", help="Leave out files that are no readable pictures.")
     ] = False,
     unit_samples: Annotated[int, typer.Option(help="Samples that the unit of strength is measured with.")] = 100,
+    shuffles: Annotated[
+        int,
+        typer.Option(
+            help="Directions of each attribute from shuffled labels, into another file beside --out: controls for "
+            "hspace evaluate --shuffled."
+        ),
+    ] = 0,
     model: options.Model = "faces64",
     out: Annotated[Path, typer.Option("--out", "-o", help="File of directions.")] = Path("supervised.safetensors"),
     picture: Annotated[Path | None, typer.Option(help="PNG: a strip of the directions.")] = None,
@@ -113,6 +120,7 @@ def command(
         "space": space,
         "injection": options.parse_injection(injection),
         "unit_seeds": range(unit_samples),
+        "n_shuffles": shuffles,
     }
 
     def opened(default_eta: str) -> Sampler:
@@ -154,6 +162,10 @@ def command(
     directions = reproducible(found.directions_)
     directions.save(out)
     say(f"{len(directions)} directions in {out}: {', '.join(directions.names)}")
+    if found.shuffled_ is not None:
+        beside = out.with_name(f"{out.stem}-shuffled{out.suffix}")
+        found.shuffled_.save(beside)
+        say(f"{shuffles} of each from shuffled labels in {beside}")
     if picture is not None:
         with writing(picture) as partial:
             strip(sampler, fresh, directions[:8], progress=True).save(partial)

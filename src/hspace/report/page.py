@@ -72,10 +72,11 @@ def report(
         }
         for name in found.ranking()
     ]
-    table = leaks(found)
+    order = [directions.names.index(name) for name in found.ranking()]
+    table = torch.nan_to_num(leaks(found))[order][:, order]
     cells = [
         {"name": name, "values": [{"share": x, "shade": min(1.0, x)} for x in row]}
-        for name, row in zip(directions.names, torch.nan_to_num(table).tolist(), strict=True)
+        for name, row in zip(found.ranking(), table.tolist(), strict=True)
     ]
     pairs = [
         {"words": f"it moves {pair.attribute} {pair.share:.1f} times as far as its own attribute", "use": command}
