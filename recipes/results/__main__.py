@@ -2,7 +2,7 @@
 
     python recipes/results --work results [--only STAGE ...] [--docs docs]
 
-Stages that have their JSON in the working folder are not run again. On 2 CPU cores all of it takes two to three hours;
+Stages that have their JSON in the working folder are not run again. On 2 CPU cores all of it takes four to five hours;
 the stages of the anime model need its checkpoint (see recipes/own_network.py) and are left out where it is not.
 """
 
@@ -16,6 +16,7 @@ from pathlib import Path
 import anime
 import annotated
 import carried
+import contests
 import efficiency
 import inversion
 import labelled
@@ -37,6 +38,7 @@ STAGES: dict[str, Callable[[Work], None]] = {
     "swapped": carried.swapped,
     "variants": carried.variants,
     "efficiency": efficiency.run,
+    "benchmark": contests.run,
 }
 OF_ANIME: dict[str, Callable[[Work], None]] = {
     "anime-inversion": anime.inversion,

@@ -25,6 +25,8 @@ COLOURS = ("skin", "hair_tone")
 """Found too, to be projected out."""
 DECODER = "up_blocks.1"
 """A tap in the decoder, h there of 128 x 32 x 32: it moves factors that the bottleneck does not (stage "variants")."""
+CONTESTS = ("mid_block", "up_blocks.0")
+"""Taps that methods are compared at."""
 FRESH = range(10_000, 10_064)
 """Seeds that no direction was found with."""
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from common import DECODER, SEVEN, STEPS, Work
+from common import CONTESTS, DECODER, SEVEN, STEPS, Work
 from projection import BESIDE, DECODER_STRENGTH, ENTANGLED, LEAKS, ROWS
 
 from hspace.atomic import writing
+from hspace.benchmark import table
 from hspace.faces import FACTORS
+from hspace.plot import contest
 
 HEAD = """# Results of supervised directions, projection and inversion
 
@@ -24,7 +26,10 @@ population of portraits. Fresh seeds are seeds that no direction was found with.
 
 def write(work: Work) -> None:
     parts = [HEAD.format(steps=STEPS, dtype=str(work.dtype).removeprefix("torch."))]
-    for section in (_annotated, _projection, _projection_decoder, _swapped, _variants, _efficiency, _inversion, _anime):
+    sections = (
+        *(_annotated, _projection, _projection_decoder, _contest, _swapped, _variants, _efficiency, _inversion, _anime),
+    )
+    for section in sections:
         try:
             parts.append(section(work))
         except (FileNotFoundError, KeyError):
@@ -242,3 +247,53 @@ value of each column, edit-friendly inversion, each picture inverted once. Cross
 
 ![The same on fresh samples](anime-labelled-samples.png)
 """
+
+
+def _contest(work: Work) -> str:
+    """Methods side by side."""
+    first = work.read(f"benchmark-{CONTESTS[0]}")
+    setting = first["setting"]
+    parts = [
+        f"""## Methods side by side
+
+`hspace benchmark`: every method gets about {setting["calls"]:,} calls of the network to find {setting["directions"]} directions
+(supervised ones: one for each of the {len(setting["factors"])} factors), on {len(setting["timesteps"])} steps of DDIM (eta 0, {setting["dtype"]}). Then
+all of them go into the same {setting["seeds"][2]} fresh samples at -{setting["strength"]:g} and {setting["strength"]:g}, with both injections. A
+call is one pass of the network for one picture; backward passes and parts of the network count by their arithmetic.
+
+*Recovered*: factors that are the largest change of some direction, by one standard deviation of the population or more;
+*pure*: those of them with a direction that moves them by at least half of the sum of its changes; *on target*:
+supervised directions that move their own factor most, and upwards. Effect, selectivity, consistency (of what each direction
+moves most), damage (Frechet distance of the twelve scores at both ends from those of the same samples unedited) and pixel
+(root mean square change) are means over the directions. Methods in italics are controls: random directions as long as
+the principal components, in all of h and within their span, and the annotated method with shuffled scores.
+"""
+    ]
+    for tap in CONTESTS:
+        try:
+            found = work.read(f"benchmark-{tap}")
+        except FileNotFoundError:
+            continue
+        where = "the bottleneck" if tap == "mid_block" else "the first block of the decoder"
+        picture = f"benchmark-{tap.replace('.', '')}.png"
+        with writing(work.docs / picture) as partial:
+            contest(found["rows"], len(found["setting"]["factors"])).savefig(partial, dpi=110)
+        best = "; ".join(_best(row) for row in found["rows"] if row["recovered"] and not row["control"])
+        parts.append(
+            f"""### h at {tap}, {where}
+
+    {found["command"]}
+
+{table(found)}
+![Factors recovered, purely and at all, and damage, by method, at {tap}]({picture})
+
+What was recovered, with the largest change: {best}.
+"""
+        )
+    return "\n".join(parts)
+
+
+def _best(row: Mapping[str, Any]) -> str:
+    kind = row["injection"] if row["space"] == "h" else "x_T"
+    factors = ", ".join(f"{name} {value:.1f}" for name, value in sorted(row["best"].items(), key=lambda x: -x[1]))
+    return f"**{row['method']}** ({kind}) {factors}"
