@@ -77,7 +77,7 @@ def test_several_files_are_one_set(
     Directions([2.0 * pcs[1], -pcs[0]]).renamed({"2 pc1": "pc1", "-pc0": "pc0"}).save(other)
     result = run(
         *("evaluate", directions_file, other, "-m", tiny_folder, *judged, "-n", 2, "--controls", 0, "--device", "cpu"),
-        *("--strengths", "-30,30"),
+        *("--strengths", "-300,300"),
     )
     assert result.exit_code == 0, result.output
     found = json.loads((tmp_path / "evaluation.json").read_text())
