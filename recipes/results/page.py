@@ -256,17 +256,21 @@ def _contest(work: Work) -> str:
     parts = [
         f"""## Methods side by side
 
-`hspace benchmark`: every method gets about {setting["calls"]:,} calls of the network to find {setting["directions"]} directions
+`hspace benchmark`: every method gets at most about {setting["calls"]:,} calls of the network to find {setting["directions"]} directions
 (supervised ones: one for each of the {len(setting["factors"])} factors), on {len(setting["timesteps"])} steps of DDIM (eta 0, {setting["dtype"]}). Then
-all of them go into the same {setting["seeds"][2]} fresh samples at -{setting["strength"]:g} and {setting["strength"]:g}, with both injections. A
+all of them go into the same {setting["samples"]} fresh samples at -{setting["strength"]:g} and {setting["strength"]:g}, with both injections. A
 call is one pass of the network for one picture; backward passes and parts of the network count by their arithmetic.
 
-*Recovered*: factors that are the largest change of some direction, by one standard deviation of the population or more;
+*Recovered*: factors that are the largest change of some direction, by one standard deviation of the population and two
+standard errors or more;
 *pure*: those of them with a direction that moves them by at least half of the sum of its changes; *on target*:
 supervised directions that move their own factor most, and upwards. Effect, selectivity, consistency (of what each direction
 moves most), damage (Frechet distance of the twelve scores at both ends from those of the same samples unedited) and pixel
-(root mean square change) are means over the directions. Methods in italics are controls: random directions as long as
-the principal components, in all of h and within their span, and the annotated method with shuffled scores.
+(root mean square change) are means over the directions. Damage counts what is meant to change, too: it says something
+only between rows of equal effect. Methods in italics are controls: random directions as long as the principal components,
+in all of h and within their span, random ones of x_T, and the annotated method with shuffled scores. The annotated method
+learns from the same scorer that judges all, the labelled one from the true factors of rendered portraits; nothing has
+seen the seeds that are edited.
 """
     ]
     for tap in CONTESTS:

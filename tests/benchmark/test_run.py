@@ -74,9 +74,19 @@ def test_what_is_done_is_not_done_again(contest: tuple[Path, dict[str, object]])
     said: list[str] = []
     assert run(task(), folder, range(100, 104), say=said.append) == found
     assert not said
-    (folder / "pca-asymmetric.json").unlink()
+    (measured,) = folder.glob("pca-????????-asymmetric.json")
+    measured.unlink()
     assert run(task(), folder, range(100, 104), say=said.append)["rows"] is not None
     assert said == ["pca: measuring, asymmetric"]
+
+
+def test_what_is_found_again_is_measured_again(tmp_path: Path) -> None:
+    said: list[str] = []
+    run(task(seed=1), tmp_path, range(100, 102), methods=["random-noise"], say=said.append)
+    other = hspace.random_directions(task().sampler.setting(space="noise"), [1.0], n=2, seed=9)
+    other.save(tmp_path / "random-noise.safetensors")
+    run(task(seed=1), tmp_path, range(100, 102), methods=["random-noise"], say=said.append)
+    assert said == ["random-noise: finding directions", *["random-noise: measuring, symmetric"] * 2]
 
 
 def test_what_starts_from_another_finds_that_first(tmp_path: Path) -> None:
@@ -100,8 +110,10 @@ def test_directions_made_elsewhere(tmp_path: Path) -> None:
     ]
     run(contest, tmp_path, range(100, 102), methods=[], also={"mine": mine * 2.0}, say=said.append)
     assert len(said) == 4  # others of that name are measured anew
-    with pytest.raises(HspaceError, match=r"'pca' is a method of the benchmark"):
+    with pytest.raises(HspaceError, match=r"'pca' can't be a name: it is a method"):
         run(contest, tmp_path, range(100, 102), methods=[], also={"pca": mine})
+    with pytest.raises(HspaceError, match=r"'a/b' can't be a name"):
+        run(contest, tmp_path, range(100, 102), methods=[], also={"a/b": mine})
 
 
 def test_refusals(contest: tuple[Path, dict[str, object]], tmp_path: Path) -> None:
@@ -110,6 +122,8 @@ def test_refusals(contest: tuple[Path, dict[str, object]], tmp_path: Path) -> No
         run(task(), tmp_path, range(2), methods=["gan"])
     with pytest.raises(HspaceError, match=r"holds another benchmark: its calls is 90, here 91"):
         run(task(91), folder, range(100, 104))
+    with pytest.raises(HspaceError, match=r"its seeds is \[\[100, 104\]\], here \[\[100, 103\], \[104, 105\]\]"):
+        run(task(), folder, [100, 101, 102, 104])
     with pytest.raises(HspaceError, match=r"40 calls are too few for 2 directions on a grid of 3 steps: take 48"):
         task(40)
     broken = tmp_path / "broken"
@@ -127,8 +141,19 @@ def test_methods_spend_about_the_same(contest: tuple[Path, dict[str, object]]) -
     assert 90 <= calls["pca"] < 100
     assert 90 <= calls["pca-joint"] < 100
     assert calls["random"] == calls["random-span"] == 0
-    for name in ("labelled", "annotated", "labelled-noise", "annotated-noise", "shuffled"):
+    for name in ("labelled", "annotated", "labelled-noise", "annotated-noise", "shuffled", "shuffled-noise"):
         assert calls[name] <= 95
+    with Meter(task().sampler.model) as meter:
+        hspace.Jacobian(1, timesteps=33, tol=1e-2, unit_seeds=range(2)).fit(task().sampler, [0])
+    assert calls["jacobian-global"] <= 90 + 2 * meter.calls  # an estimate, out by what an image or two cost
+
+
+def test_both_injections_are_measured(contest: tuple[Path, dict[str, object]]) -> None:
+    _, found = contest
+    rows: list[dict[str, object]] = found["rows"]  # type: ignore[assignment]
+    for name in ("pca", "labelled", "learned"):
+        one, other = (row["effect"] for row in rows if row["method"] == name)
+        assert one != pytest.approx(other, rel=1e-3)
 
 
 def test_the_meter_counts_parts_of_the_network() -> None:

@@ -18,7 +18,7 @@ def row(direction: str, **effects: float) -> dict[str, Any]:
         "damage": 2.0,
         "content": {"pixel": 0.1, "ssim": 0.9},
         "effects": effects,
-        "errors": {},
+        "errors": dict.fromkeys(effects, 0.05),
     }
 
 
@@ -41,6 +41,8 @@ def test_factors_that_are_recovered() -> None:
     assert found["on_target"] == 3  # a, b and d move their own factor most and upwards
     assert found["directions"] == 5
     assert summarised(DATA)["on_target"] is None
+    uncertain = {"directions": [{**row("b", b=1.2), "errors": {"b": 0.11}}]}
+    assert summarised(uncertain)["recovered"] == []
 
 
 def test_the_table() -> None:
@@ -49,6 +51,6 @@ def test_the_table() -> None:
     noise = {**row, "method": "random", "control": True, "space": "noise", "on_target": 3, "cpu_seconds": None}
     head, rule, first, second = table({"setting": {"factors": list("abcde")}, "rows": [row, noise]}).splitlines()
     assert head.count("|") == rule.count("|") == first.count("|") == second.count("|")
-    assert first.startswith("| pca | h | symmetric | 3 of 5 | 2 |  | 1.92 |")
+    assert first.startswith("| pca | h | symmetric | 5 | 3 of 5 | 2 |  | 1.92 |")
     assert first.endswith("| 1,200 | 12,000 | 1.5 |")
-    assert second.startswith("| *random* | x_T |  | 3 of 5 | 2 | 3 of 5 |")
+    assert second.startswith("| *random* | x_T |  | 5 | 3 of 5 | 2 | 3 of 5 |")

@@ -50,8 +50,11 @@ def test_measures_and_draws(
 def test_the_table_before_and_after_projection(
     run: Run, tiny_folder: Path, directions_file: Path, judged: tuple[str, str], tmp_path: Path
 ) -> None:
+    pcs = Directions.load(directions_file)
+    names = ("pc0 + pc1", "pc1", "pc2 + pc0")
+    Directions([pcs[0] + pcs[1], pcs[1], pcs[2] + pcs[0]]).save(tmp_path / "mixed.safetensors")
     result = run(
-        *("evaluate", directions_file, "-m", tiny_folder, *judged, "-n", 2, "--repeats", 3, "--controls", 0),
+        *("evaluate", "mixed.safetensors", "-m", tiny_folder, *judged, "-n", 2, "--repeats", 3, "--controls", 0),
         *("--strengths", "0,3", "--projected", "--device", "cpu", "--named", "named.safetensors"),
     )
     assert result.exit_code == 0, result.output
@@ -60,10 +63,10 @@ def test_the_table_before_and_after_projection(
     assert found["strengths"] == [0.0, 3.0]
     assert (found["samples"], found["repeats"]) == (6, 3)
     before, after = found["directions"], found["projected"]["directions"]
-    assert [row["direction"] for row in after] == ["pc0", "pc1", "pc2"]
+    assert [row["direction"] for row in after] == list(names)
     assert len(before[0]["repeats"]) == 3
-    for row, clean in zip(before, after, strict=True):  # components are orthogonal: there is little to project out
-        assert clean["effects"]["red"] == pytest.approx(row["effects"]["red"], abs=0.2)
+    pairs = [(row["effects"]["red"], clean["effects"]["red"]) for row, clean in zip(before, after, strict=True)]
+    assert max(abs(old - new) for old, new in pairs) > 0.01
     moves = Directions.load(tmp_path / "named.safetensors")[0].origin["moves"]
     assert moves["attribute"] in ("bright", "red")
 
@@ -93,6 +96,12 @@ def test_several_files_are_one_set(
     refused = run("evaluate", directions_file, other, *judged, "--named", "n.safetensors")
     assert refused.exit_code == 2
     assert "--named takes one file of directions" in refused.output
+    (tmp_path / "more").mkdir()
+    twin = tmp_path / "more" / "pcs.safetensors"
+    pcs.save(twin)
+    refused = run("evaluate", directions_file, twin, "-m", tiny_folder, *judged, "--device", "cpu")
+    assert refused.exit_code == 2
+    assert "have the same name and directions: rename one of them" in refused.output
 
 
 def test_shuffled_labels(run: Run, tiny_folder: Path, judged: tuple[str, str], tmp_path: Path) -> None:
@@ -124,6 +133,7 @@ def test_shuffled_labels(run: Run, tiny_folder: Path, judged: tuple[str, str], t
         (("--strengths", "a"), "--strengths must be numbers separated by commas, not 'a'"),
         (("--strengths", "0"), "a response needs at least 1 strength besides 0"),
         (("--repeats", 0), "--repeats must be at least 1, not 0"),
+        (("--distance", "judge.py:judge", "--distance", "judge.py:judge"), "there is a distance 'judge' already"),
         (("--distance", "far"), "no distance 'far': expected clip:MODEL, lpips or module:function"),
         (("-d", "pc9"), "no direction 'pc9'; there are pc0, pc1, pc2"),
         (("--figure", "m"), "expected the name of a picture, such as m.png"),
@@ -156,5 +166,5 @@ def test_report(run: Run, tiny_folder: Path, directions_file: Path, judged: tupl
     assert "<h1>Three</h1>" in page
     refused = run("report", directions_file, "-m", tiny_folder, *judged, "--shown", 0, "-o", "other.html")
     assert refused.exit_code == 2
-    assert "--shown must be at least 1, not 0" in refused.output
+    assert "--shown must be from 1 to the number of samples, 16, not 0" in refused.output
     assert not (tmp_path / "other.html").exists()

@@ -61,6 +61,17 @@ def test_random_controls_are_as_long_as_their_directions(sampler: hspace.Sampler
         assert abs(controls[0].cosine(controls[4])) < 0.999  # every direction has its own
 
 
+def test_controls_share_nothing(sampler: hspace.Sampler) -> None:
+    """Not between seeds, nor between kinds, nor with directions that somebody draws to be evaluated."""
+    pcs = hspace.PCA(3).fit(sampler, range(12)).directions_
+    drawn = hspace.random_directions(pcs.setting, pcs[0].norms(), n=2, seed=0)
+    everything = [*random_controls(pcs, 2), *random_controls(pcs, 2, seed=1), *drawn]
+    cosines = [abs(a.cosine(b)) for i, a in enumerate(everything) for b in everything[:i]]
+    assert max(cosines) < 0.5
+    within = [*random_controls(pcs, 2, within=pcs), *random_controls(pcs, 2, within=pcs, seed=1)]
+    assert max(abs(a.cosine(b)) for i, a in enumerate(within) for b in within[:i]) < 0.9999
+
+
 def test_random_directions_of_noise(sampler: hspace.Sampler) -> None:
     (found,) = hspace.random_directions(sampler.setting(space="noise"), [5.0])
     assert found.vectors.shape == (1, 3, 8, 8)
@@ -121,6 +132,29 @@ def test_shuffled_controls_in_an_evaluation(sampler: hspace.Sampler) -> None:
     assert shuffled_controls(renamed, found.shuffled_).names[0] == "first shuffled0"
 
 
+def test_shuffles_keep_what_was_balanced(sampler: hspace.Sampler) -> None:
+    """As many of each class on either side of the other attribute's median."""
+    values = np.random.default_rng(1).normal(size=(2, 24))
+    found = hspace.Annotated(["a"], n_extremes=6, balance_by="b", n_shuffles=2, unit_seeds=range(4), seed=3)
+    found.fit(sampler, {"a": values[0], "b": values[1]}, range(24))
+    above = values[1] > np.median(values[1])
+    high, low = found.extremes_["a"]
+    labels = np.full(24, np.nan)
+    labels[list(high)], labels[list(low)] = 1.0, 0.0
+    rows = np.flatnonzero(~np.isnan(labels))
+    strata, labels = above[rows], labels[rows]
+    generator = np.random.default_rng(3)
+    again = labels.copy()
+    for part in (strata, ~strata):
+        again[part] = generator.permutation(labels[part])
+    assert again[strata].sum() == labels[strata].sum() == 3
+    scores = np.zeros(24)
+    scores[rows] = 2 * again - 1
+    expected = hspace.Annotated(n_extremes=6, unit_seeds=range(4)).fit(sampler, {"a": scores}, range(24))
+    assert found.shuffled_ is not None
+    assert found.shuffled_[0].cosine(expected.directions_["a"]) > 0.9999
+
+
 def test_shuffled_controls_refuse(sampler: hspace.Sampler) -> None:
     found = annotated(sampler, 1)
     assert found.shuffled_ is not None
@@ -130,3 +164,7 @@ def test_shuffled_controls_refuse(sampler: hspace.Sampler) -> None:
         shuffled_controls(hspace.random_directions(sampler.setting("asymmetric"), [1.0] * 3), found.shuffled_)
     with pytest.raises(hspace.HspaceError, match=r"n_shuffles must not be negative, but is -1"):
         annotated(sampler, -1)
+    with pytest.raises(
+        hspace.HspaceError, match=r"1 with 'a' and 1 without are too few to shuffle them 3 times: there"
+    ):
+        hspace.Annotated(n_extremes=1, n_shuffles=3).fit(sampler, {"a": [1.0, 2.0, 3.0]}, range(3))

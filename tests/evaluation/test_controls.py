@@ -50,6 +50,22 @@ def test_false_positives_of_random_directions_of_a_network() -> None:
     assert 0.02 <= share <= 0.08
 
 
+def test_false_positives_beside_real_directions() -> None:
+    """One direction of chance among eleven real ones: their size must not make it significant."""
+    generator = torch.Generator().manual_seed(0)
+    names = tuple(f"d{j}" for j in range(12))
+    alone = family = 0
+    for _ in range(300):
+        drawn = torch.randn(12, 21, 6, generator=generator)
+        effects, controls = drawn[:, 0].clone(), drawn[:, 1:]
+        effects[1:] *= 10
+        found = verdicts(names, tuple("abcdef"), effects, controls)
+        alone += found[0].p <= 0.05
+        family += found[0].real
+    assert 0.02 < alone / 300 < 0.08
+    assert family / 300 < 0.08
+
+
 def test_an_effect_is_found_and_told() -> None:
     generator = torch.Generator().manual_seed(3)
     controls = torch.randn(2, 39, 4, generator=generator)
@@ -61,7 +77,10 @@ def test_an_effect_is_found_and_told() -> None:
     assert real.words == "moves age more than 39 random directions of its length"
     assert nothing.corrected > 0.5
     assert nothing.words.startswith("does no more than random directions of its length")
-    assert (real.real, nothing.real, real.kind) == (True, False, "gaussian")
+    assert (real.real, real.own, nothing.real, nothing.own, real.kind) == (True, True, False, False, "gaussian")
+    meant = verdicts(("pc0", "pc1"), ("yaw", "age", "skin", "beard"), effects, controls, own=("skin", "yaw"))[0]
+    assert (meant.real, meant.own) == (True, False)
+    assert meant.words == "moves age more than 39 random directions of its length, but not skin"
     of_labels = verdicts(("a", "b"), tuple("wxyz"), effects, controls, kind="shuffled")
     assert of_labels[0].words == "moves x more than 39 directions of its length from shuffled labels"
     assert "no more than rivals (" in verdicts(("a", "b"), tuple("wxyz"), effects, controls, kind="rivals")[1].words

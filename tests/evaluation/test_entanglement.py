@@ -37,6 +37,10 @@ def test_leaks_and_suggestions() -> None:
     (pair,) = suggestions(found)
     assert (pair.direction, pair.other, pair.attribute, pair.share) == ("a", "b", "y", 0.5)
     assert not suggestions(found, above=0.6)
+    faint = toy([[0.02, 0.01, 0.0], [0.0, 3.0, 0.0], [0.0, 0.0, 0.0]])
+    assert not suggestions(faint)
+    assert suggestions(faint, least=0.01)
+    assert bool((leaks(faint)[2] == 0).all())
 
 
 def test_duplicates_by_what_they_do() -> None:

@@ -20,6 +20,7 @@ from hspace.evaluation import (
     effects,
     evaluate,
     frechet_distance,
+    named,
     respond,
     scores,
 )
@@ -61,11 +62,13 @@ def test_against_its_parts() -> None:
 
 
 def test_the_unit_of_more_samples() -> None:
-    """A few samples are no population: with more of them effects are in another unit, and nothing else changes."""
+    """A few samples are no population: with others effects are in another unit, and nothing else changes."""
     sampler, directions = made()
     few = evaluate(sampler, directions, judge, range(4))
     many = evaluate(sampler, directions, judge, range(4), unit_seeds=range(4, 40))
-    expected = torch.stack([judge(sampler.run(range(40)).float())[name] for name in ("bright", "red")]).double().std(1)
+    expected = (
+        torch.stack([judge(sampler.run(range(4, 40)).float())[name] for name in ("bright", "red")]).double().std(1)
+    )
     torch.testing.assert_close(many.response.unit, expected, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(few.matrix()[0] * few.response.unit, many.matrix()[0] * expected, rtol=1e-4, atol=1e-6)
 
@@ -130,7 +133,7 @@ def toy(effects: list[list[float]], verdicts: tuple[bool, ...] = ()) -> Evaluati
     table = torch.stack([-ends / 2, 0 * ends, ends / 2], 1)[:, :, None].expand(-1, -1, 2, -1)
     names = tuple("abcd"[: len(effects)])
     response = Response(names, ("x", "y", "z"), (-1.0, 0.0, 1.0), table, torch.ones(3).double())
-    told = [Verdict(names[i], "x", 0.01, 0.01, 20, "gaussian", real, "") for i, real in enumerate(verdicts)]
+    told = [Verdict(names[i], "x", 0.01, 0.01, 20, "gaussian", real, real, "") for i, real in enumerate(verdicts)]
     return Evaluation(response, scores(response), verdicts=told)
 
 
@@ -142,6 +145,33 @@ def test_names_and_ranking() -> None:
     assert toy([[2.0, 1.0, 0.0]]).names(least=2.5) == {"a": "unnamed"}
     row = found.to_json()["directions"][2]
     assert (row["name"], row["rank"], row["real"]) == ("unnamed", 4, False)
+
+
+def test_a_name_has_to_be_earned() -> None:
+    """By the attribute itself, beyond its error, and upwards where it was meant."""
+    plain = toy([[2.0, 1.0, 0.0], [-3.0, 0.0, 0.0]])
+    assert plain.names() == {"a": "x", "b": "x"}
+    meant = Evaluation(plain.response, plain.scores, meant={"a": "x", "b": "x"})
+    assert meant.names() == {"a": "x", "b": "unnamed"}
+    of_another = Verdict("a", "y", 0.01, 0.01, 20, "gaussian", True, False, "")
+    assert Evaluation(plain.response, plain.scores, verdicts=[of_another]).names()["a"] == "unnamed"
+    change = torch.tensor([4.0, -0.5, 4.0, -0.5]).double()
+    table = torch.stack([-change / 2, 0 * change, change / 2])[None, :, :, None]
+    response = Response(("a",), ("x",), (-1.0, 0.0, 1.0), table, torch.ones(1).double())
+    assert Evaluation(response, scores(response)).names() == {"a": "unnamed"}  # 1.75 with an error of 1.3
+
+
+def test_the_lower_end_is_remembered() -> None:
+    sampler, directions = made()
+    one_sided = evaluate(sampler, directions, judge, range(3), strengths=(0, 3)).effects()
+    assert (one_sided.strength, one_sided.low) == (3.0, 0.0)
+    moves = named(directions, one_sided, least=0.0)[0].origin["moves"]
+    assert (moves["strength"], moves["from"]) == (3.0, 0.0)
+    both = evaluate(sampler, directions, judge, range(3), strengths=(-3, 3)).effects()
+    assert "from" not in named(directions, both, least=0.0)[0].origin["moves"]
+    kept = named(directions, both, least=0.0, only=[directions.names[1]])
+    assert kept.names[0] == directions.names[0]
+    assert kept.names[1] != directions.names[1]
 
 
 def test_attributes_that_directions_remember() -> None:
@@ -158,6 +188,10 @@ def test_attributes_that_directions_remember() -> None:
 def test_errors() -> None:
     sampler, directions = made()
     three = hspace.random_directions(sampler.setting(), norms=[2.0, 1.0], n=3)
+    with pytest.raises(HspaceError, match=r"there is a distance 'pixel' already: give yours another name"):
+        evaluate(sampler, directions, judge, range(4), distances={"pixel": content})
+    with pytest.raises(HspaceError, match=r"no unit of red"):
+        evaluate(sampler, directions, judge, range(4), unit={"bright": 1.0})
     with pytest.raises(HspaceError, match=r"3 controls \(gaussian\) can't be shared equally by 2 directions"):
         evaluate(sampler, directions, judge, range(4), controls=three)
     with pytest.raises(HspaceError, match=r"1 controls of each direction can show nothing at the level 0.05: take 20"):

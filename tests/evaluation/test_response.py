@@ -127,6 +127,14 @@ def test_a_direction_that_does_nothing() -> None:
     table = torch.zeros(1, 3, 4, 2).double()
     (found,) = scores(Response(("a",), ("x", "y"), (-1.0, 0.0, 1.0), table, torch.ones(2).double()))
     assert (found.effect, found.monotonicity, found.linearity, found.selectivity) == (0, 0, 0, 0)
+    assert found.consistency == 0
+
+
+def test_what_two_strengths_cannot_tell() -> None:
+    """A line through two points is straight, whatever they are."""
+    table = torch.tensor([0.0, 1.0]).double()[None, :, None, None].expand(1, 2, 3, 1)
+    (found,) = scores(Response(("a",), ("x",), (0.0, 3.0), table, torch.ones(1).double()))
+    assert (found.monotonicity, found.linearity, found.saturation, found.steps) == (None, None, None, 1)
 
 
 def test_errors() -> None:
@@ -137,6 +145,12 @@ def test_errors() -> None:
         respond(sampler, directions, judge, [1, 2], strengths=(0,))
     with pytest.raises(HspaceError, match=r"the score 'same' is the same for all unedited samples: it has no unit"):
         respond(sampler, directions, lambda x: {"same": x[:, 0, 0, 0] * 0}, [1, 2])
+    odd = iter([("a", "b"), ("b", "a")])
+    with pytest.raises(HspaceError, match=r"the scorer changed its attributes from a, b to b, a"):
+        respond(
+            *(hspace.Sampler(tiny.gaussian_denoiser(0.2, 0.7), 3, 0.0, batch_size=9), directions[:1]),
+            *(lambda x: {name: x[:, 0, 0, i] for i, name in enumerate(next(odd))}, [1, 2, 3, 4]),
+        )
     response = Response(("a",), ("x",), (-1.0, 0.0, 1.0), torch.zeros(1, 3, 2, 1).double(), torch.ones(1).double())
     with pytest.raises(HspaceError, match=r"no direction 'b' in the response; it has a"):
         scores(response, {"b": "x"})

@@ -1,4 +1,8 @@
-"""The methods, each as a function of the task; every one spends about the same number of calls of the network."""
+"""The methods, each as a function of the task. None is given more calls of the network than another.
+
+What can't use them spends less: directions of a single image, random ones, those of shuffled scores. The cost of
+training and of Jacobians is estimated beforehand, and measured.
+"""
 
 from __future__ import annotations
 
@@ -143,6 +147,12 @@ def _random(task: Task, components: Directions | None, *, within: bool) -> Found
     return Found(Directions(items), 0, f"{words}, as long as they are", {"within": within})
 
 
+def _random_noise(task: Task, _: Directions | None) -> Found:
+    setting = task.sampler.setting(space="noise")
+    words = "Gaussian in x_T, one standard deviation long"
+    return Found(random_directions(setting, [1.0], n=task.k, seed=task.seed), 0, words, {})
+
+
 METHODS: dict[str, Method] = {
     "pca": Method(partial(_pca, joint=False)),
     "pca-joint": Method(partial(_pca, joint=True)),
@@ -156,5 +166,9 @@ METHODS: dict[str, Method] = {
     "random": Method(partial(_random, within=False), after="pca", control=True),
     "random-span": Method(partial(_random, within=True), after="pca", control=True),
     "shuffled": Method(partial(_annotated, space="h", shuffled=True), aimed=True, control=True),
+    "random-noise": Method(_random_noise, space="noise", control=True),
+    "shuffled-noise": Method(
+        partial(_annotated, space="noise", shuffled=True), aimed=True, space="noise", control=True
+    ),
 }
 """By name; those of x_T end in "-noise"."""

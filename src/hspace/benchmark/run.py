@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -65,8 +66,11 @@ def run(
         if name not in METHODS:
             raise HspaceError(f"no method {name!r}; there are {', '.join(METHODS)}")
     others = dict(also or {})
-    if taken := [name for name in others if name in METHODS]:
-        raise HspaceError(f"{taken[0]!r} is a method of the benchmark: give the directions another name")
+    for name in others:
+        if name in METHODS or not re.fullmatch(r"[\w. -]+", name):
+            raise HspaceError(
+                f"{name!r} can't be a name: it is a method, or more than letters, digits and -._ are in it"
+            )
     seeds = as_seeds(seeds)
     where = Path(folder)
     setting = _setting(task, seeds, strength, about or {})
@@ -78,10 +82,8 @@ def run(
         rows += contest.rows(name, METHODS[name], directions, cost)
     for name, directions in others.items():
         cost = dict.fromkeys(("samples", "calls", "seconds", "cpu_seconds")) | {"words": "made elsewhere"}
-        rows += contest.rows(
-            name, Method(_elsewhere, space=directions.setting.space), directions, cost, _digest(directions)
-        )
-    return {"version": __version__, "setting": setting, "rows": rows}
+        rows += contest.rows(name, Method(_elsewhere, space=directions.setting.space), directions, cost)
+    return {"setting": setting, "rows": rows}
 
 
 class _Contest:
@@ -113,19 +115,17 @@ class _Contest:
             _write(price, {**cost, "options": dict(found.options)})
         return Directions.load(file), _read(price)
 
-    def rows(
-        self, name: str, method: Method, directions: Directions, cost: Mapping[str, Any], digest: str = ""
-    ) -> list[dict[str, Any]]:
+    def rows(self, name: str, method: Method, directions: Directions, cost: Mapping[str, Any]) -> list[dict[str, Any]]:
         """One for each injection; injection means nothing to directions of x_T."""
         found = []
         for injection in _INJECTIONS if method.space == "h" else _INJECTIONS[:1]:
-            data = self._measured(name + digest, directions, injection)
+            data = self._measured(name, directions, injection)
             kind = {"aimed": method.aimed, "control": method.control, "space": method.space, "injection": injection}
             found.append({"method": name, **kind, **cost, **summarised(data, aimed=method.aimed)})
         return found
 
     def _measured(self, name: str, directions: Directions, injection: Injection) -> Any:
-        file = self.folder / f"{name}-{injection}.json"
+        file = self.folder / f"{name}-{_digest(directions)}-{injection}.json"
         if not file.exists():
             self.say(f"{name}: measuring, {injection}")
             unit = self._unit()
@@ -148,11 +148,12 @@ class _Contest:
 
 
 def _digest(directions: Directions) -> str:
-    """Tells one file of directions from another of the same name."""
+    """Tells directions from others of the same name: those found again are measured again."""
     digest = hashlib.sha256()
     for item in directions:
+        digest.update(item.name.encode())
         digest.update(item.vectors.float().contiguous().cpu().numpy().tobytes())
-    return f"-{digest.hexdigest()[:8]}"
+    return digest.hexdigest()[:8]
 
 
 def _elsewhere(task: Task, before: Directions | None) -> Any:
@@ -164,6 +165,7 @@ def _setting(task: Task, seeds: tuple[int, ...], strength: float, about: Mapping
     model, schedule = task.sampler.model, task.sampler.schedule
     return {
         **about,
+        "version": __version__,
         "model": model.model_id,
         "weights": model.weight_hash,
         "tap": model.tap.name,
@@ -175,9 +177,21 @@ def _setting(task: Task, seeds: tuple[int, ...], strength: float, about: Mapping
         "directions": task.k,
         "unit_samples": task.unit_samples,
         "seed": task.seed,
-        "seeds": [seeds[0], seeds[-1], len(seeds)],
+        "samples": len(seeds),
+        "seeds": [[each.start, each.stop] for each in _ranges(seeds)],
         "strength": strength,
     }
+
+
+def _ranges(seeds: tuple[int, ...]) -> list[range]:
+    """Runs of seeds that follow each other."""
+    found: list[range] = []
+    for seed in seeds:
+        if found and seed == found[-1].stop:
+            found[-1] = range(found[-1].start, seed + 1)
+        else:
+            found.append(range(seed, seed + 1))
+    return found
 
 
 def _claim(folder: Path, setting: Mapping[str, Any]) -> None:

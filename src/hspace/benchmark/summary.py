@@ -3,7 +3,7 @@ r"""A row of the table: what a set of directions does, taken together.
 With e_j(a) the change of factor a along direction j from one end to the other, in standard deviations of the
 population:
 
-    recovered    factors that are the largest change of some direction, with |e_j(a)| >= 1
+    recovered    factors that are the largest change of some direction, with |e_j(a)| >= 1 + 2 standard errors
     pure         those of them with a direction that has |e_j(a)| >= 1/2 sum_b |e_j(b)|
     on target    directions named after a factor (supervised ones) that change it most, and upwards
     effect, selectivity, consistency    means over the directions, of the factor that each moves most
@@ -30,7 +30,8 @@ def summarised(data: Mapping[str, Any], *, aimed: bool = False) -> dict[str, Any
     Example:
         >>> from hspace.benchmark.summary import summarised
         >>> one = {"direction": "age", "effect": 2.0, "selectivity": 0.8, "consistency": 1.0, "damage": 3.0,
-        ...        "content": {"pixel": 0.1, "ssim": 0.9}, "effects": {"age": 2.0, "yaw": 0.5}, "errors": {}}
+        ...        "content": {"pixel": 0.1, "ssim": 0.9}, "effects": {"age": 2.0, "yaw": 0.5},
+        ...        "errors": {"age": 0.1, "yaw": 0.1}}
         >>> found = summarised({"directions": [one]}, aimed=True)
         >>> found["recovered"], found["pure"], found["on_target"], found["best"]
         (['age'], ['age'], 1, {'age': 2.0})
@@ -42,7 +43,7 @@ def summarised(data: Mapping[str, Any], *, aimed: bool = False) -> dict[str, Any
     for row in rows:
         effects: dict[str, float] = row["effects"]
         most = max(effects, key=lambda name: abs(effects[name]))
-        if abs(effects[most]) >= _LEAST:
+        if abs(effects[most]) >= _LEAST + 2 * row["errors"][most]:
             recovered[most] = max(recovered.get(most, 0.0), abs(effects[most]))
             if abs(effects[most]) >= _PURE * sum(abs(x) for x in effects.values()):
                 pure.add(most)

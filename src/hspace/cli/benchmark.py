@@ -31,7 +31,7 @@ def command(
     also: Annotated[
         list[str] | None, typer.Option(help="NAME=FILE: directions made elsewhere, retimed. May be repeated.")
     ] = None,
-    calls: Annotated[int, typer.Option(help="Of the network, for every method.")] = 4000,
+    calls: Annotated[int, typer.Option(help="Of the network, at most about so many for every method.")] = 4000,
     directions: Annotated[int, typer.Option("--directions", "-k", help="Of every unsupervised method.")] = 12,
     samples: Annotated[int, typer.Option("--samples", "-n", help="Fresh samples that are edited.")] = 12,
     strength: Annotated[float, typer.Option(help="Directions are followed from -strength to strength.")] = 3.0,
@@ -49,7 +49,7 @@ def command(
     device: options.Device = None,
     dtype: options.Dtype = "float32",
 ) -> None:
-    """Compare all methods on the bundled model, whose factors are known, at equal numbers of calls of the network.
+    """Compare all methods on the bundled model, whose factors are known; none gets more calls of the network.
 
     Every method finds directions, which then go into fresh samples, symmetrically and asymmetrically. What is done has
     its file in the folder and is not done again.
@@ -80,10 +80,12 @@ def command(
         name, _, file = text.partition("=")
         if not (name and file):
             raise HspaceError(f"--also must look like NAME=FILE, not {text!r}")
+        if name in others:
+            raise HspaceError(f"--also {text}: there are directions of the name {name!r} already")
         loaded = Directions.load(Path(file))
         setting = sampler.setting(loaded.setting.injection, loaded.setting.space)
         others[name] = Directions([item.retimed(setting) for item in loaded])
-    chosen = tuple(METHODS) if methods is None else tuple(methods.split(","))
+    chosen = tuple(METHODS) if methods is None else tuple(name.strip() for name in methods.split(","))
     found = run(
         *(task, work, range(FRESH, FRESH + samples)),
         methods=chosen,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -18,12 +18,13 @@ from hspace.cli import options
 from hspace.cli.commandline import command_line
 from hspace.cli.session import open_model, say
 from hspace.diffusion import Sampler
-from hspace.directions import Directions
+from hspace.directions import Direction, Directions
 from hspace.discovery import calibrate, random_controls, shuffled_controls
 from hspace.errors import HspaceError
 from hspace.evaluation import Distance, Evaluation, duplicates, evaluate, load_distance
 from hspace.evaluation import named as under_names
 from hspace.evaluation import projected as cleaned
+from hspace.evaluation.evaluate import UNNAMED
 from hspace.plot import effect_matrix
 from hspace.version import __version__
 
@@ -112,13 +113,22 @@ def command(
         controls=controls,
         within=within,
         shuffled=shuffled,
-        distances=tuple(load_distance(name, device=device) for name in distance or ()),
+        distances=distances_of(distance, device),
         unit_samples=unit_samples,
         level=level,
         seed=seed,
     )
     found = measured(sampler, directions, judge, wanted)
-    about = {"version": __version__, "command": command_line(), "scorer": scorer, "first_seed": first_seed}
+    about = {
+        "version": __version__,
+        "command": command_line(),
+        "setting": directions.setting.to_json(),
+        "dtype": dtype,
+        "scorer": scorer,
+        "first_seed": first_seed,
+        "unit_samples": unit_samples,
+        "seed_of_controls": seed,
+    }
     data = {**about, **found.to_json(), "duplicates": duplicates(found)}
     show(found)
     if projected:
@@ -130,7 +140,8 @@ def command(
         partial.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     say(f"everything in {out}")
     if named is not None:
-        under_names(directions, found.effects()).save(named)
+        told = {direction for direction, name in found.names().items() if name != UNNAMED}
+        under_names(directions, found.effects(), only=told).save(named)
         say(f"the directions under the names of what they move in {named}")
     if figure is not None:
         effects, _ = found.matrix()
@@ -151,7 +162,7 @@ class Wanted(NamedTuple):
     controls: int
     within: Path | None
     shuffled: Path | None
-    distances: tuple[tuple[str, Distance], ...]
+    distances: Mapping[str, Distance]
     unit_samples: int
     level: float
     seed: int
@@ -164,6 +175,21 @@ class Wanted(NamedTuple):
         """Behind them, at least 2, for units."""
         first = self.seeds().stop
         return range(first, first + max(2, self.unit_samples))
+
+
+def distances_of(names: list[str] | None, device: str | None) -> dict[str, Distance]:
+    """Those of `--distance`.
+
+    Raises:
+        HspaceError: There is none of the name, or two that are called the same.
+    """
+    found: dict[str, Distance] = {}
+    for text in names or ():
+        name, distance = load_distance(text, device=device)
+        if name in found:
+            raise HspaceError(f"--distance {text}: there is a distance {name!r} already")
+        found[name] = distance
+    return found
 
 
 class Opened(NamedTuple):
@@ -180,7 +206,8 @@ def opened(
     """The directions of all files as one set; a name that is there twice gets that of its file."""
     sets = [Directions.load(file) for file in files]
     count = Counter(name for each in sets for name in each.names)
-    items, homes = [], {}
+    items: list[Direction] = []
+    homes: dict[str, tuple[str, str]] = {}
     for file, each in zip(files, sets, strict=True):
         if each.setting != sets[0].setting:
             raise HspaceError(
@@ -188,6 +215,8 @@ def opened(
             )
         for item in each:
             name = item.name if count[item.name] == 1 else f"{file.stem} {item.name}"
+            if name in homes:
+                raise HspaceError(f"{file} and {homes[name][0]} have the same name and directions: rename one of them")
             items.append(item.renamed(name))
             homes[name] = (str(file), item.name)
     directions = Directions(items)
@@ -215,7 +244,11 @@ def measured(sampler: Sampler, directions: Directions, judge: Scorer, wanted: Wa
     if wanted.shuffled is not None:
         controls["shuffled"] = shuffled_controls(directions, Directions.load(wanted.shuffled))
     more = "".join(f", {len(chance)} controls ({kind})" for kind, chance in controls.items())
-    say(f"drawing {len(wanted.seeds())} samples of {len(directions)} directions{more}")
+    several = "1 direction" if len(directions) == 1 else f"{len(directions)} directions"
+    ends = len({0.0, min((0.0, *wanted.strengths)), max((0.0, *wanted.strengths))}) - 1
+    edits = len(directions) * len({*wanted.strengths} - {0.0}) + ends * sum(len(chance) for chance in controls.values())
+    work = (len(wanted.seeds()) * (edits + 1) + wanted.unit_samples) * len(sampler.timesteps)
+    say(f"drawing {len(wanted.seeds())} samples of {several}{more}: about {work:,} image-steps")
     return evaluate(
         sampler,
         directions,
@@ -224,7 +257,7 @@ def measured(sampler: Sampler, directions: Directions, judge: Scorer, wanted: Wa
         strengths=wanted.strengths,
         repeats=wanted.repeats,
         controls=controls,
-        distances=dict(wanted.distances),
+        distances=wanted.distances,
         unit_seeds=wanted.more_seeds() if wanted.unit_samples else None,
         level=wanted.level,
         progress=True,
@@ -232,12 +265,10 @@ def measured(sampler: Sampler, directions: Directions, judge: Scorer, wanted: Wa
 
 
 def show(found: Evaluation) -> None:
-    """A table, the best direction first, and what the controls say."""
+    """A table, the best direction first, and what the controls say; the rest is in the JSON."""
     table = Table(box=None, pad_edge=False)
-    distances = list(next(iter(found.content.values())))
-    heads = ("direction", "moves", "by", "name", "purely", "straight", "reliably", *distances, "damage")
-    for head in heads:
-        table.add_column(head, justify="left" if head in ("direction", "moves", "name") else "right")
+    for head in ("direction", "moves", "by", "name", "selectivity", "consistency", "damage"):
+        table.add_column(head, justify="left" if head in ("direction", "moves", "name") else "right", no_wrap=True)
     names, by_direction = found.names(), {score.direction: score for score in found.scores}
     for direction in found.ranking():
         score = by_direction[direction]
@@ -247,12 +278,10 @@ def show(found: Evaluation) -> None:
             f"{score.effect:+.2f} ± {score.error:.2f}",
             names[direction],
             f"{score.selectivity:.2f}",
-            f"{score.linearity:.2f}",
             f"{score.consistency:.2f}",
-            *(f"{value:.2f}" for value in found.content[direction].values()),
             f"{found.damage[direction]:.1f}",
         )
-    Console().print(table)
+    _printed(table)
     for verdict in found.verdicts:
         say(f"{verdict.direction} {verdict.words}")
     for first, *others in duplicates(found):
@@ -270,4 +299,10 @@ def show_projection(before: Evaluation, after: Evaluation) -> None:
     for name, old, new in pairs:
         cells = (f"{a:+.2f} -> {b:+.2f}" for a, b in zip(old.tolist(), new.tolist(), strict=True))
         table.add_row(name, *cells)
-    Console().print(table)
+    _printed(table)
+
+
+def _printed(table: Table) -> None:
+    """Whole rows, into a pipe as well."""
+    console = Console()
+    console.print(table, width=max(console.width, console.measure(table).maximum), crop=False, soft_wrap=True)

@@ -13,7 +13,6 @@ from hspace.cli import evaluate, options
 from hspace.cli.commandline import command_line
 from hspace.cli.session import say
 from hspace.errors import HspaceError
-from hspace.evaluation import load_distance
 from hspace.plot import strip
 from hspace.report import report
 
@@ -47,8 +46,8 @@ def command(
 
     The page needs no network and no other file.
     """
-    if shown < 1:
-        raise HspaceError(f"--shown must be at least 1, not {shown}")
+    if not 1 <= shown <= samples * repeats:
+        raise HspaceError(f"--shown must be from 1 to the number of samples, {samples * repeats}, not {shown}")
     options.check_writable(out)
     sampler, directions, homes = evaluate.opened(files, direction, model, batch_size, device, dtype)
     judge = load_scorer(scorer, device=device)
@@ -60,7 +59,7 @@ def command(
         controls=controls,
         within=within,
         shuffled=shuffled,
-        distances=tuple(load_distance(name, device=device) for name in distance or ()),
+        distances=evaluate.distances_of(distance, device),
         unit_samples=unit_samples,
         level=level,
         seed=seed,
@@ -74,9 +73,10 @@ def command(
         strips,
         title=title or ", ".join(file.stem for file in files),
         homes=homes,
+        model=None if model == sampler.model.model_id else model,
         scorer=scorer,
         commands={"This page": command_line()},
     )
     with writing(out) as partial:
         partial.write_text(page, encoding="utf-8")
-    say(f"{len(directions)} directions in {out}")
+    say(f"{len(directions)} {'direction' if len(directions) == 1 else 'directions'} in {out}")

@@ -85,6 +85,7 @@ def command(
             "hspace evaluate --shuffled."
         ),
     ] = 0,
+    seed: Annotated[int, typer.Option(help="Of the shuffles.")] = 0,
     model: options.Model = "faces64",
     out: Annotated[Path, typer.Option("--out", "-o", help="File of directions.")] = Path("supervised.safetensors"),
     picture: Annotated[Path | None, typer.Option(help="PNG: a strip of the directions.")] = None,
@@ -112,7 +113,9 @@ def command(
         raise HspaceError(f"--space must be one of {', '.join(get_args(Space))}, not {space!r}")
     if samples < 1:
         raise HspaceError(f"--samples must be at least 1, not {samples}")
-    options.check_writable(out)
+    beside = out.with_name(f"{out.stem}-shuffled{out.suffix}")
+    for path in (out, beside) if shuffles else (out,):
+        options.check_writable(path)
     if picture is not None:
         options.check_picture(picture)
     shared: dict[str, Any] = {
@@ -121,6 +124,7 @@ def command(
         "injection": options.parse_injection(injection),
         "unit_seeds": range(unit_samples),
         "n_shuffles": shuffles,
+        "seed": seed,
     }
 
     def opened(default_eta: str) -> Sampler:
@@ -163,8 +167,7 @@ def command(
     directions.save(out)
     say(f"{len(directions)} directions in {out}: {', '.join(directions.names)}")
     if found.shuffled_ is not None:
-        beside = out.with_name(f"{out.stem}-shuffled{out.suffix}")
-        found.shuffled_.save(beside)
+        reproducible(found.shuffled_).save(beside)
         say(f"{shuffles} of each from shuffled labels in {beside}")
     if picture is not None:
         with writing(picture) as partial:

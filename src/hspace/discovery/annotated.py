@@ -132,7 +132,11 @@ class Annotated(Supervised):
             for name, values in labels.items()
         }
         used = [row for row in range(len(seeds)) if not all(np.isnan(values[row]) for values in labels.values())]
-        contrast = self._contrast(sampler, {name: values[used] for name, values in labels.items()})
+        strata = None
+        if self.balance_by is not None:
+            other = self.scores_[self.balance_by]
+            strata = (other > np.median(other))[used]
+        contrast = self._contrast(sampler, {name: values[used] for name, values in labels.items()}, strata)
         latents = sampler.latents([seeds[row] for row in used])
         if self.space == "noise":
             for first in range(0, len(latents), sampler.batch_size):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -93,7 +94,8 @@ def random_controls(directions: Directions, m: int, *, within: Directions | None
     """
     items = []
     for j, item in enumerate(directions):
-        drawn = random_directions(directions.setting, item.norms(), n=m, within=within, seed=seed + j)
+        own = _seed(0 if within is None else 1, seed, j)
+        drawn = random_directions(directions.setting, item.norms(), n=m, within=within, seed=own)
         items += [control.renamed(f"{item.name} {control.name}") for control in drawn]
     return Directions(items)
 
@@ -123,3 +125,8 @@ def shuffled_controls(directions: Directions, shuffled: Directions) -> Direction
     if len(counts) > 1:
         raise HspaceError(f"as many shuffles for each direction are needed, found {sorted(counts)}")
     return Directions(items)
+
+
+def _seed(*numbers: int) -> int:
+    """A seed of its own for every tuple of numbers, and none that somebody would choose."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)

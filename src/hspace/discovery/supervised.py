@@ -84,14 +84,33 @@ class Supervised:
         if len(self._unit_seeds) < 2:
             raise HspaceError("unit_seeds: a standard deviation needs at least 2 samples")
 
-    def _contrast(self, sampler: Sampler, labels: Mapping[str, NDArray[np.float64]]) -> Contrast:
-        """Empty statistics; memory for as many axes of x_T as of h over all timesteps."""
+    def _contrast(
+        self,
+        sampler: Sampler,
+        labels: Mapping[str, NDArray[np.float64]],
+        strata: NDArray[np.bool_] | None = None,
+    ) -> Contrast:
+        """Empty statistics; memory for as many axes of x_T as of h over all timesteps.
+
+        Args:
+            sampler: Tells how many timesteps there are.
+            labels: By attribute.
+            strata: Labels are shuffled within the samples of True and those of False.
+        """
         size = self.sketch_size
         if self.space == "noise":
             size = min(_MOST_AXES_OF_NOISE, size * len(sampler.timesteps))
         generator = np.random.default_rng(self.seed)
         self._of_shuffle = {f"{name} shuffled{i}": name for name in labels for i in range(self.n_shuffles)}
-        chance = {shuffle: _shuffled(labels[name], generator) for shuffle, name in self._of_shuffle.items()}
+        for name, values in labels.items():
+            positives, negatives = int((values == 1).sum()), int((values == 0).sum())
+            ways = math.comb(positives + negatives, positives)
+            if self.n_shuffles and ways <= 2 * self.n_shuffles:
+                raise HspaceError(
+                    f"{positives} with {name!r} and {negatives} without are too few to shuffle them "
+                    f"{self.n_shuffles} times: there are {ways} ways"
+                )
+        chance = {shuffle: _shuffled(labels[name], generator, strata) for shuffle, name in self._of_shuffle.items()}
         return Contrast({name: list(values) for name, values in {**labels, **chance}.items()}, size)
 
     def _finish(self, contrast: Contrast, sampler: Sampler, origin: Mapping[str, Any], progress: Progress) -> None:
@@ -150,9 +169,13 @@ class Supervised:
         }
 
 
-def _shuffled(labels: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
-    """The same labels on the same samples, in another order."""
+def _shuffled(
+    labels: NDArray[np.float64], generator: np.random.Generator, strata: NDArray[np.bool_] | None
+) -> NDArray[np.float64]:
+    """The same labels on the same samples, in another order; within strata as many of each as before."""
     found = labels.copy()
-    chosen = ~np.isnan(labels)
-    found[chosen] = generator.permutation(labels[chosen])
+    parts = [np.ones(len(labels), dtype=bool)] if strata is None else [strata, ~strata]
+    for part in parts:
+        chosen = part & ~np.isnan(labels)
+        found[chosen] = generator.permutation(labels[chosen])
     return found

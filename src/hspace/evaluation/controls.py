@@ -3,14 +3,16 @@ r"""Which directions are real: those that do more than others of the same length
 Three kinds of chance: Gaussian directions in all of h; those within the span of leading components, the harder control,
 since almost all of h hardly varies; and, for supervised directions, what the same method finds with shuffled labels.
 
-m controls stand beside each direction; what is random about a test is the direction, not the sample. Effects
-on attribute a are divided by the root mean square of those of the direction and its controls, z_a = |effect_a| / rms_a,
-so that controls of directions of any length can be pooled, k m of them. The largest z of a direction is ranked among
-theirs (Westfall and Young's single-step maxT: the number of attributes is accounted for, and that they go together),
+m controls stand beside each direction; what is random about a test is the direction, not the sample: the answer is
+about the seeds that were drawn. The effect of a direction on attribute a is divided by the root mean square of those of
+its controls, z_a = |effect_a| / rms_a, that of a control by the root mean square of the others, so that controls of
+directions of any length can be pooled, k m of them. The largest z of a direction is ranked among theirs (Westfall and
+Young's single-step maxT: the number of attributes is accounted for, and that they go together),
 
-    p_a = (1 + #{controls with max_b z_b >= z_a}) / (1 + k m),
+    p_a = (1 + #{controls with max_b z_b >= z_a}) / (1 + k m);
 
-whatever the distribution; at least 1 / (1 + k m). Holm's procedure corrects for the number of directions.
+at least 1 / (1 + k m). Pooling takes effects of chance to be distributed alike around all directions but for their
+scale. Holm's procedure corrects for the number of directions.
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ class Verdict:
         controls: Number of controls.
         kind: Of controls, such as those of `KINDS`.
         real: Whether the corrected p is at most the level.
+        own: Whether the same holds for the attribute that the direction is for, or moves most.
         words: For people.
     """
 
@@ -57,6 +60,7 @@ class Verdict:
     controls: int
     kind: str
     real: bool
+    own: bool
     words: str
 
 
@@ -80,12 +84,13 @@ def p_values(effects: Float[Tensor, "k a"], controls: Float[Tensor, "k m a"]) ->
     k, m, a = controls.shape
     if tuple(effects.shape) != (k, a) or m < 1:
         raise HspaceError(f"controls of shape {(k, m, a)} don't go with effects of shape {tuple(effects.shape)}")
-    # The direction itself takes part in the scale: under the null it is one of m + 1 that could change places.
-    everything = torch.cat([effects[:, None], controls], 1)
-    scale = everything.square().mean(1, keepdim=True).sqrt().clamp_min(1e-30)
-    z = everything.abs() / scale
-    largest = z[:, 1:].amax(2).flatten()  # (k m)
-    return (1.0 + (largest[:, None, None] >= z[:, 0]).sum(0).double()) / (1 + k * m)
+    squares = controls.double().square()
+    scale = squares.mean(1).sqrt().clamp_min(1e-30)  # (k, a)
+    # A control has as little part in its own scale as the direction in its.
+    others = (squares.sum(1, keepdim=True) - squares).clamp_min(0) / max(m - 1, 1)
+    largest = (controls.double().abs() / others.sqrt().clamp_min(1e-30)).amax(2).flatten()  # (k m)
+    z = effects.double().abs() / scale
+    return (1.0 + (largest[:, None, None] >= z).sum(0).double()) / (1 + k * m)
 
 
 def check_number(k: int, m: int, level: float) -> None:
@@ -123,6 +128,7 @@ def verdicts(
     effects: Float[Tensor, "k a"],
     controls: Float[Tensor, "k m a"],
     *,
+    own: Sequence[str] | None = None,
     level: float = 0.05,
     kind: str = "gaussian",
 ) -> list[Verdict]:
@@ -133,6 +139,7 @@ def verdicts(
         attributes: Names.
         effects: Mean changes.
         controls: Of m controls for each.
+        own: What each direction is for; default: what it moves most.
         level: Of significance, for the corrected p.
         kind: One of `KINDS`, or another in words of your own.
 
@@ -151,14 +158,18 @@ def verdicts(
     scale = controls.square().mean(1).sqrt().clamp_min(1e-30)
     where = torch.where(table == best[:, None], effects.abs() / scale, torch.zeros_like(effects)).argmax(1)
     corrected = holm(best.tolist())
+    mine = [attributes[i] for i in effects.abs().argmax(1).tolist()] if own is None else list(own)
+    of_own = holm([float(table[j, attributes.index(name)]) for j, name in enumerate(mine)])
     found = []
     for j, name in enumerate(directions):
-        attribute = attributes[int(where[j])]
-        real, others = corrected[j] <= level, KINDS.get(kind, kind)
-        words = (
-            f"moves {attribute} more than {m} {others}"
-            if real
-            else f"does no more than {others} (corrected p = {corrected[j]:.2g})"
-        )
-        found.append(Verdict(name, attribute, float(best[j]), corrected[j], m, kind, real, words))
+        attribute, others = attributes[int(where[j])], KINDS.get(kind, kind)
+        real, beats = corrected[j] <= level, of_own[j] <= level
+        if beats:
+            words = f"moves {mine[j]} more than {m} {others}"
+        elif real:
+            words = f"moves {attribute} more than {m} {others}, but not {mine[j]}"
+        else:
+            words = f"does no more than {others} (corrected p = {corrected[j]:.2g})"
+        p = (float(best[j]), corrected[j])
+        found.append(Verdict(name, attribute, *p, m, kind, real, beats, words))
     return found

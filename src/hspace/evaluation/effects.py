@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from hspace.attributes import Scorer
 from hspace.diffusion import Sampler
-from hspace.diffusion.latents import as_seeds
 from hspace.directions import Directions
-from hspace.errors import HspaceError
+from hspace.evaluation.response import respond
 from hspace.progress import Progress
 
 __all__ = ["Effects", "effects"]
@@ -26,9 +24,10 @@ class Effects:
     Attributes:
         directions: Names, k of them.
         attributes: Names, a of them.
-        change: (k, a) mean over the seeds of score(+strength) - score(-strength), in the scorer's unit.
+        change: (k, a) mean over the seeds of score(strength) - score(low), in the scorer's unit.
         error: (k, a) standard error of that mean.
-        strength: Of both ends.
+        strength: Of the upper end.
+        low: Of the lower end; None: -strength.
     """
 
     directions: tuple[str, ...]
@@ -36,6 +35,7 @@ class Effects:
     change: Float[Tensor, "k a"]
     error: Float[Tensor, "k a"]
     strength: float
+    low: float | None = None
 
     def largest(self, direction: str) -> tuple[str, float]:
         """The attribute that a direction changes most, and by how much.
@@ -76,7 +76,7 @@ def effects(
         strength: Ends of the sweep.
 
     Raises:
-        HspaceError: Fewer than 2 seeds.
+        HspaceError: As `hspace.evaluation.respond`.
 
     Example:
         >>> import hspace
@@ -87,15 +87,7 @@ def effects(
         >>> effects(sampler, control, load_scorer(), seeds=range(2)).change.shape
         torch.Size([1, 12])
     """
-    seeds = as_seeds(seeds)
-    if len(seeds) < 2:
-        raise HspaceError("effects need at least 2 seeds")
-    ends = [end * direction for direction in directions for end in (-strength, strength)]
-    edits = [edit for edit in ends for _ in seeds]
-    batches = sampler.stream(seeds * len(ends), edits, progress=progress)
-    scores = [scorer(images.float()) for _, images in batches]
-    attributes = tuple(scores[0])
-    table = torch.stack([torch.cat([batch[name].cpu().double() for batch in scores]) for name in attributes], 1)
-    low, high = table.reshape(len(directions), 2, len(seeds), -1).unbind(1)
-    change = high - low  # (k, n, a)
-    return Effects(directions.names, attributes, change.mean(1), change.std(1) / len(seeds) ** 0.5, strength)
+    response = respond(sampler, directions, scorer, seeds, strengths=(-strength, strength), unit=1.0, progress=progress)
+    change = response.change()  # (k, n, a)
+    error = change.std(1) / change.shape[1] ** 0.5
+    return Effects(directions.names, response.attributes, change.mean(1), error, strength)

@@ -32,26 +32,27 @@ class Leak:
 
 
 def leaks(found: Evaluation) -> Float[Tensor, "k k"]:
-    """Leak of every direction (row) into every other (column); 1 on the diagonal."""
+    """Leak of every direction (row) into every other (column); 1 on the diagonal, and 0 along what does nothing."""
     effects, _ = found.matrix()
     own = [found.response.attributes.index(score.attribute) for score in found.scores]
     table = effects[:, own].abs()  # (k, k): on the attribute of each other
-    return table / table.diagonal().clamp_min(1e-30)[:, None]
+    return torch.where(table.diagonal()[:, None] > 0, table / table.diagonal()[:, None].clamp_min(1e-30), 0.0)
 
 
-def suggestions(found: Evaluation, above: float = 0.3) -> list[Leak]:
+def suggestions(found: Evaluation, above: float = 0.3, *, least: float = 0.5) -> list[Leak]:
     """Pairs to project out, the worst first; two directions for one attribute are no pair.
 
     Args:
         found: Of the set.
         above: Share of the own effect from which a leak counts.
+        least: Directions whose own effect is smaller, in standard deviations, are left out: their shares are chance.
     """
     table = leaks(found)
     pairs = [
         Leak(one.direction, other.direction, other.attribute, float(table[i, j]))
         for i, one in enumerate(found.scores)
         for j, other in enumerate(found.scores)
-        if i != j and one.attribute != other.attribute and float(table[i, j]) > above
+        if i != j and one.attribute != other.attribute and float(table[i, j]) > above and abs(one.effect) >= least
     ]
     return sorted(pairs, key=lambda pair: -pair.share)
 

@@ -40,6 +40,7 @@ class Evaluation:
             deviations of the population.
         damage: By direction, see `damage`.
         verdicts: Against controls, one for each kind of control and direction; empty without.
+        meant: By direction the attribute that it is for, where that is known.
         repeats: Number of groups of as many seeds each, in their order.
     """
 
@@ -48,6 +49,7 @@ class Evaluation:
     content: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     damage: Mapping[str, float] = field(default_factory=dict)
     verdicts: Sequence[Verdict] = ()
+    meant: Mapping[str, str] = field(default_factory=dict)
     repeats: int = 1
 
     def matrix(self) -> tuple[Float[Tensor, "k a"], Float[Tensor, "k a"]]:
@@ -63,7 +65,8 @@ class Evaluation:
     def effects(self) -> Effects:
         """The matrix as `Effects`, in standard deviations: what `hspace.evaluation.named` takes."""
         change, error = self.matrix()
-        return Effects(self.response.directions, self.response.attributes, change, error, self.response.strengths[-1])
+        low, high = self.response.strengths[0], self.response.strengths[-1]
+        return Effects(self.response.directions, self.response.attributes, change, error, high, low)
 
     def real(self, direction: str) -> bool | None:
         """Whether a direction beats all its controls; None without controls."""
@@ -71,17 +74,20 @@ class Evaluation:
         return all(own) if own else None
 
     def names(self, least: float = 1.0) -> dict[str, str]:
-        """By direction the attribute that it moves most, or "unnamed".
+        """By direction the attribute that it is for, or else moves most; or "unnamed".
+
+        A name takes an effect of at least `least` and of two standard errors, more than that of all controls; one that
+        is meant for an attribute has to raise it.
 
         Args:
-            least: Change that a name takes, in standard deviations; what does not beat its controls has no name either.
+            least: Change from one end to the other, in standard deviations.
         """
-        return {
-            score.direction: score.attribute
-            if abs(score.effect) >= least and self.real(score.direction) is not False
-            else UNNAMED
-            for score in self.scores
-        }
+        return {score.direction: score.attribute if self._earns(score, least) else UNNAMED for score in self.scores}
+
+    def _earns(self, score: Score, least: float) -> bool:
+        if abs(score.effect) < max(least, 2 * score.error) or (score.direction in self.meant and score.effect < 0):
+            return False
+        return all(verdict.own for verdict in self.verdicts if verdict.direction == score.direction)
 
     def ranking(self) -> list[str]:
         """Directions: those that beat their controls first, then by their effect in size."""
@@ -153,7 +159,7 @@ def evaluate(
             where the scorer has it; scores of all others are of what they move most.
         distances: More of them by name, see `hspace.evaluation.load_distance`.
         unit: Standard deviation of each attribute over the population, where it is known.
-        unit_seeds: More unedited samples, which with those of the run give the unit; 100 are a good number.
+        unit_seeds: Of unedited samples that give the unit; 100 are a good number.
         level: Of significance.
         progress: True for bars, or a function of (done, total) image-steps.
 
@@ -181,9 +187,13 @@ def evaluate(
             raise HspaceError(f"{len(chance)} controls ({kind}) can't be shared equally by {k} directions")
         check_number(k, len(chance) // k, level)
     if unit is None and unit_seeds is not None:
-        unedited = sampler.stream((*seeds, *as_seeds(unit_seeds)), progress=progress)
+        unedited = sampler.stream(as_seeds(unit_seeds), progress=progress)
         unit = spread(scorer, (images for _, images in unedited))
-    measures = {**DISTANCES, **_features(scorer), **(distances or {})}
+    measures = {**DISTANCES, **_features(scorer)}
+    for name, distance in (distances or {}).items():
+        if name in (*measures, "scorer"):
+            raise HspaceError(f"there is a distance {name!r} already: give yours another name")
+        measures[name] = distance
     plain = torch.empty(0)
     left: dict[str, list[dict[str, float]]] = {name: [] for name in directions.names}
     ends = (min((0.0, *strengths)), max((0.0, *strengths)))
@@ -197,27 +207,29 @@ def evaluate(
 
     options: dict[str, Any] = {"unit": unit, "progress": progress}
     response = respond(sampler, directions, scorer, seeds, strengths=strengths, on_images=look, **options)
+    if attributes is None:
+        remembered = {item.name: item.origin.get("attribute") for item in directions}
+        attributes = {name: each for name, each in remembered.items() if each in response.attributes}
+    each_score = scores(response, dict(attributes))
     found: list[Verdict] = []
     for kind, chance in against.items():
         by_chance = respond(sampler, chance, scorer, seeds, strengths=ends, **options).change().mean(1)
         table = by_chance.reshape(k, len(chance) // k, -1)
-        change = response.change().mean(1)
-        found += verdicts(directions.names, response.attributes, change, table, level=level, kind=kind)
-    if attributes is None:
-        meant = {item.name: item.origin.get("attribute") for item in directions}
-        attributes = {name: meant for name, meant in meant.items() if meant in response.attributes}
+        change, own = response.change().mean(1), [score.attribute for score in each_score]
+        found += verdicts(directions.names, response.attributes, change, table, own=own, level=level, kind=kind)
     whole = _scorer_distance(response)
     means = {
         name: {each: sum(row[each] for row in rows) / len(rows) for each in measures} | {"scorer": whole[name]}
         for name, rows in left.items()
     }
-    return Evaluation(response, scores(response, dict(attributes)), means, damage(response), found, repeats)
+    return Evaluation(response, each_score, means, damage(response), found, dict(attributes), repeats)
 
 
 def damage(response: Response) -> dict[str, float]:
     """By direction, Frechet distance of the scores at both ends from those of the unedited samples.
 
-    In standard deviations of the population, squared; what is meant to change counts too.
+    In standard deviations of the population, squared. What is meant to change counts too: a direction with a large
+    effect has a large damage, and only those of equal effect are to be compared. It grows as samples get fewer.
     """
     zero, table = response.strengths.index(0.0), response.scores / response.unit  # (k, s, n, a)
     both = torch.cat([table[:, end] for end in _ends(response)], 1)

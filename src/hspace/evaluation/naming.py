@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 from hspace.directions import Direction, Directions
 from hspace.errors import HspaceError
@@ -26,11 +26,18 @@ def told(direction: Direction, measured: Effects, unit: Mapping[str, float] | No
     changes = {name: change / _unit(unit, name) for name, change in measured.of(direction.name).items()}
     attribute = max(changes, key=lambda name: abs(changes[name]))
     moves = {"attribute": attribute, "change": round(changes[attribute], 3), "strength": measured.strength}
+    if measured.low is not None and measured.low != -measured.strength:
+        moves["from"] = measured.low
     return direction.with_origin(moves=moves)
 
 
 def named(
-    directions: Directions, measured: Effects, *, unit: Mapping[str, float] | None = None, least: float = 1.0
+    directions: Directions,
+    measured: Effects,
+    *,
+    unit: Mapping[str, float] | None = None,
+    least: float = 1.0,
+    only: Container[str] | None = None,
 ) -> Directions:
     """Directions by the attribute that they move most, where that is enough; the others keep their names.
 
@@ -42,6 +49,7 @@ def named(
         measured: Its result.
         unit: Standard deviation of each attribute over the population; default: scores are in that unit.
         least: Change from one end to the other that a name takes, in that unit.
+        only: Directions that may have a name, such as those with one in `Evaluation.names`; None: all.
 
     Raises:
         HspaceError: A unit is missing or not positive.
@@ -57,10 +65,15 @@ def named(
         ('age', 'random1')
     """
     items = [told(item, measured, unit) for item in directions]
-    taken = {item.name for item in items if abs(item.origin["moves"]["change"]) < least}  # these keep theirs
+    nameless = {
+        item.name
+        for item in items
+        if abs(item.origin["moves"]["change"]) < least or (only is not None and item.name not in only)
+    }
+    taken = set(nameless)  # these keep theirs
     for i, item in enumerate(items):
         moves = item.origin["moves"]
-        if abs(moves["change"]) < least:
+        if item.name in nameless:
             continue
         known = item
         if moves["change"] < 0:

@@ -12,7 +12,7 @@ from torch import Tensor
 from hspace.attributes import Scorer, scored
 from hspace.diffusion import Sampler
 from hspace.diffusion.latents import as_seeds
-from hspace.directions import Directions
+from hspace.directions import Directions, Edit
 from hspace.directions.direction import check_strength
 from hspace.errors import HspaceError
 from hspace.progress import Progress
@@ -55,7 +55,7 @@ def respond(
     seeds: Iterable[int],
     *,
     strengths: Sequence[float] = (-3.0, -1.5, 0.0, 1.5, 3.0),
-    unit: Mapping[str, float] | None = None,
+    unit: Mapping[str, float] | float | None = None,
     on_images: Callable[[int, float, Tensor], None] | None = None,
     progress: Progress = False,
 ) -> Response:
@@ -69,14 +69,15 @@ def respond(
         scorer: Images to named scores.
         seeds: At least 2, none of those that the directions were found with.
         strengths: At least one besides 0, which is added where it is missing.
-        unit: Standard deviation of each attribute over the population. Default: over the unedited samples of this run,
-            which takes many of them to be worth anything.
+        unit: Standard deviation of each attribute over the population, or 1.0 for scores as they are. Default: over the
+            unedited samples of this run, which takes many of them to be worth anything.
         on_images: Sees the pictures of a batch of seeds for a direction (by its number, -1 for the unedited ones, which
             come first) and strength.
         progress: True for a bar, or a function of (done, total) image-steps.
 
     Raises:
-        HspaceError: Fewer than 2 seeds, no strength but 0; a score that does not vary over the unedited samples.
+        HspaceError: Fewer than 2 seeds, no strength but 0; a score that does not vary over the unedited samples, or of
+            which there is no unit; a scorer that changes its attributes.
 
     Example:
         >>> import hspace
@@ -94,7 +95,7 @@ def respond(
     if not ends:
         raise HspaceError("a response needs at least 1 strength besides 0")
     cells = [(-1, 0.0), *((j, strength) for j in range(len(directions)) for strength in ends)]
-    edits = [None if j < 0 else strength * directions[j] for j, strength in cells]
+    edits = [None if j < 0 else Edit.of(directions[j], strength) for j, strength in cells]
     size = sampler.batch_size
     blocks = [range(first, min(first + size, len(seeds))) for first in range(0, len(seeds), size)]
     order = [(cell, row) for block in blocks for cell in range(len(cells)) for row in block]
@@ -105,6 +106,8 @@ def respond(
     waiting: list[Tensor] = []
     for _, images in sampler.stream(latents, changes, progress=progress):
         found = scored(scorer, images.float())
+        if names and tuple(found) != names:
+            raise HspaceError(f"the scorer changed its attributes from {', '.join(names)} to {', '.join(found)}")
         names = tuple(found)
         parts.append(torch.stack([found[name] for name in names], 1).cpu().double())
         if on_images is not None:
@@ -119,11 +122,24 @@ def respond(
     plain, edited = table[0], table[1:].reshape(len(directions), len(ends), len(seeds), -1)
     zero = sum(strength < 0 for strength in ends)
     whole = torch.cat([edited[:, :zero], plain.expand(len(directions), 1, -1, -1), edited[:, zero:]], 1)
-    deviations = plain.std(0) if unit is None else torch.tensor([unit.get(name, 0.0) for name in names]).double()
-    if not bool((deviations > 0).all()):
-        constant = names[int((deviations <= 0).nonzero()[0])]
+    return Response(directions.names, names, (*ends[:zero], 0.0, *ends[zero:]), whole, _deviations(plain, names, unit))
+
+
+def _deviations(
+    plain: Float[Tensor, "n a"], names: tuple[str, ...], unit: Mapping[str, float] | float | None
+) -> Float[Tensor, " a"]:
+    if isinstance(unit, float):
+        return torch.full((len(names),), unit, dtype=torch.float64)
+    if unit is not None:
+        if missing := [name for name in names if name not in unit]:
+            raise HspaceError(f"no unit of {', '.join(missing)}")
+        found = torch.tensor([unit[name] for name in names]).double()
+    else:
+        found = plain.std(0)
+    if not bool((found > 0).all()):
+        constant = names[int((found <= 0).nonzero()[0])]
         raise HspaceError(f"the score {constant!r} is the same for all unedited samples: it has no unit")
-    return Response(directions.names, names, (*ends[:zero], 0.0, *ends[zero:]), whole, deviations)
+    return found
 
 
 def spread(scorer: Scorer, batches: Iterable[Float[Tensor, "_ c y x"]]) -> dict[str, float]:

@@ -35,22 +35,24 @@ class Score:
         attribute: Name.
         effect: In standard deviations of the population.
         error: Standard error of the effect.
-        monotonicity: In [-1, 1], signed.
-        linearity: At most 1.
+        monotonicity: In [-1, 1], signed; None with fewer than 3 strengths, 0 included: of 2 it is always 1.
+        linearity: At most 1; None with fewer than 3 strengths.
         selectivity: In [0, 1].
         consistency: In [0, 1].
-        saturation: Strength, or None.
+        saturation: Strength, or None where no side stalls.
+        steps: The most strengths on one side of 0: saturation takes two.
     """
 
     direction: str
     attribute: str
     effect: float
     error: float
-    monotonicity: float
-    linearity: float
+    monotonicity: float | None
+    linearity: float | None
     selectivity: float
     consistency: float
     saturation: float | None
+    steps: int
 
 
 def scores(response: Response, attributes: dict[str, str] | None = None) -> list[Score]:
@@ -85,6 +87,7 @@ def scores(response: Response, attributes: dict[str, str] | None = None) -> list
         effect = change[j].mean(0)  # (a,)
         own = response.attributes.index(given[name]) if name in given else int(np.abs(effect).argmax())
         mean, each = float(effect[own]), change[j, :, own]
+        enough = len(response.strengths) > 2
         total = float(np.abs(effect).sum())
         found.append(
             Score(
@@ -92,11 +95,12 @@ def scores(response: Response, attributes: dict[str, str] | None = None) -> list
                 attribute=response.attributes[own],
                 effect=mean,
                 error=float(each.std(ddof=1) / len(each) ** 0.5),
-                monotonicity=_monotonicity(response.strengths, curve[j, :, own]),
-                linearity=_linearity(np.array(response.strengths), curve[j, :, own]),
+                monotonicity=_monotonicity(response.strengths, curve[j, :, own]) if enough else None,
+                linearity=_linearity(np.array(response.strengths), curve[j, :, own]) if enough else None,
                 selectivity=abs(mean) / total if total else 0.0,
-                consistency=float((np.sign(each) == np.sign(mean)).mean()),
+                consistency=float(((np.sign(each) == np.sign(mean)) & (each != 0)).mean()),
                 saturation=_saturation(np.array(response.strengths), curve[j, :, own]),
+                steps=max(sum(s > 0 for s in response.strengths), sum(s < 0 for s in response.strengths)),
             )
         )
     return found

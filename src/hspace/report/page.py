@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
-import torch
 from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
@@ -30,6 +29,7 @@ def report(
     *,
     title: str = "Directions",
     homes: Mapping[str, tuple[str, str]] | None = None,
+    model: str | None = None,
     scorer: str = "portraits",
     commands: Mapping[str, str] | None = None,
 ) -> str:
@@ -40,7 +40,8 @@ def report(
         found: Its evaluation.
         strips: A picture for each direction, by name.
         title: Of the page.
-        homes: By direction the file that it is in and its name there, for the commands shown.
+        homes: By direction the file that it is in and its name there, for the commands shown,
+        model: and what opens the model, where its id does not.
         scorer: Name of the scorer.
         commands: Shell commands that made what the page shows, by what they make.
 
@@ -68,12 +69,12 @@ def report(
             "strip": _inline(strips[name]),
             "made": json.dumps(_made(directions[name]), indent=1, sort_keys=True),
             "reproduce": reproduce(directions[name]),
-            "use": _edit(where[name]),
+            "use": _edit(where[name], model),
         }
         for name in found.ranking()
     ]
     order = [directions.names.index(name) for name in found.ranking()]
-    table = torch.nan_to_num(leaks(found))[order][:, order]
+    table = leaks(found)[order][:, order]
     cells = [
         {"name": name, "values": [{"share": x, "shade": min(1.0, x)} for x in row]}
         for name, row in zip(found.ranking(), table.tolist(), strict=True)
@@ -81,7 +82,7 @@ def report(
     pairs = [
         {"words": f"it moves {pair.attribute} {pair.share:.1f} times as far as its own attribute", "use": command}
         for pair in suggestions(found)
-        for command in [_edit(where[pair.direction], without=where[pair.other])]
+        for command in [_edit(where[pair.direction], model, without=where[pair.other])]
     ]
     low, high = found.response.strengths[0], found.response.strengths[-1]
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -117,12 +118,14 @@ def _profile(found: Evaluation, i: int) -> list[dict[str, Any]]:
     ]
 
 
-def _edit(home: tuple[str, str], *, without: tuple[str, str] | None = None) -> str:
+def _edit(home: tuple[str, str], model: str | None, *, without: tuple[str, str] | None = None) -> str:
     """The command that uses a direction."""
     file, name = home
     parts = ["hspace", "edit", file, "--direction", name]
     if without is not None:
         parts += ["--without", ":".join(without)]
+    if model is not None:
+        parts += ["--model", model]
     return shlex.join([*parts, "--out", f"{name}.png"])
 
 
