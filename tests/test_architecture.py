@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "plot": BASE | {"diffusion", "directions"},
     "report": BASE | {"directions", "evaluation"},
 }
+MAY_IMPORT["app"] = BASE | set(MAY_IMPORT)
 
 
 def imported_rooms(file: Path) -> set[str]:

@@ -19,6 +19,7 @@ from hspace.cli import (
     pca,
     report,
     sample,
+    serve,
     supervised,
     swap,
 )
@@ -39,6 +40,7 @@ app = typer.Typer(
 _COMMANDS = (demo, sample, pca, jacobian, supervised, learn, invert, edit, swap, evaluate, report, benchmark, inspect)
 for module in _COMMANDS:
     app.command(module.__name__.rpartition(".")[2], cls=Remembered)(one_line(module.command))
+app.command("app", cls=Remembered)(one_line(serve.command))
 
 
 def _version(wanted: bool) -> bool:

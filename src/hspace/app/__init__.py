@@ -1,0 +1,1 @@
+"""Sliders in the browser. `hspace.app.page` needs Gradio (extra `app`); the rest does not."""

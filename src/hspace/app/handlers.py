@@ -1,0 +1,187 @@
+"""What the page does when something on it is touched: a visitor and values in, pictures and words out. No Gradio."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from random import randrange
+from typing import NamedTuple
+
+from PIL import Image
+
+from hspace.app import exports
+from hspace.app.painter import Painter, Superseded
+from hspace.app.visitor import Visitor
+from hspace.diffusion import Injection
+from hspace.errors import HspaceError
+from hspace.photos import read_photos
+
+__all__ = ["AS_FOUND", "Handlers", "Home", "Shown"]
+
+AS_FOUND = "as found"
+_SEEDS = 10**6  # of the dice
+_PHOTO = "photo"
+
+
+class Shown(NamedTuple):
+    """A picture on the page, the unedited one with it, and how long they took."""
+
+    picture: Image.Image
+    pair: tuple[Image.Image, Image.Image]
+    times: str
+
+
+class Home(NamedTuple):
+    """What a visitor takes home: files, and the lines that make the picture again."""
+
+    files: list[str]
+    shell: str
+    python: str
+
+
+class Handlers:
+    """Of one app, for all visitors.
+
+    Args:
+        painter: Draws.
+        files: Directions that every visitor begins with.
+        name: That the model was opened by.
+
+    Example:
+        >>> import hspace
+        >>> from hspace.app.handlers import Handlers
+        >>> from hspace.app.painter import Painter
+        >>> handlers = Handlers(Painter(hspace.Sampler(hspace.load("faces64"), steps=3, eta=0.0), preview_steps=2))
+        >>> visitor = handlers.arrive()
+        >>> [shown.times.split()[0] for shown in handlers.draw(visitor)]
+        ['preview', 'preview']
+        >>> visitor.close()
+    """
+
+    def __init__(self, painter: Painter, files: tuple[Path, ...] = (), name: str = "faces64") -> None:
+        self.painter, self.files, self.name = painter, files, name
+
+    def arrive(self) -> Visitor:
+        """Somebody opens the page."""
+        return Visitor(self.painter.full.setting(), self.files)
+
+    def draw(self, visitor: Visitor) -> Iterator[Shown]:
+        """A preview, then the picture; nothing more once something newer is wanted."""
+        wanted, began, scene = visitor.wanted(), time.monotonic(), visitor.scene
+        directions, said = visitor.library.directions(), []
+        try:
+            for quick in (True, False):
+                after, before = (
+                    exports.picture(
+                        self.painter.draw(each, directions, photos=visitor.photos, quick=quick, wanted=wanted)
+                    )
+                    for each in (scene, scene.reset())
+                )
+                said.append(f"{'preview' if quick else 'picture'} in {time.monotonic() - began:.2f} s")
+                yield Shown(after, (before, after), ", ".join(said))
+        except Superseded:
+            return
+
+    def moving(self, slider: str) -> Callable[[Visitor, float], Iterator[Shown]]:
+        """What moving a slider does."""
+
+        def moved(visitor: Visitor, strength: float) -> Iterator[Shown]:
+            visitor.move(slider, strength)
+            yield from self.draw(visitor)
+
+        return moved
+
+    def roll(self, locked: bool, seed: float | None) -> int:
+        """The dice, unless the seed is locked."""
+        return int(seed or 0) if locked else randrange(_SEEDS)
+
+    def sow(self, visitor: Visitor, seed: float | None) -> Iterator[Shown]:
+        """Another seed."""
+        visitor.scene = replace(visitor.scene, seed=int(seed or 0), photo=None)
+        yield from self.draw(visitor)
+
+    def reset(self, visitor: Visitor) -> None:
+        """All sliders at 0."""
+        visitor.scene = visitor.scene.reset()
+
+    def advanced(self, visitor: Visitor, first: float, last: float, injection: str) -> Iterator[Shown]:
+        """When edits act, and how they go in."""
+        modes: dict[str, Injection | None] = {AS_FOUND: None, "symmetric": "symmetric", "asymmetric": "asymmetric"}
+        whole = first >= self.painter.full.timesteps[0] and last <= 0
+        window = None if whole else (int(first), int(last))
+        visitor.scene = replace(visitor.scene, window=window, injection=modes[injection])
+        yield from self.draw(visitor)
+
+    def photo(self, visitor: Visitor, path: str | None) -> str:
+        """A photo instead of a sample; how well the model draws it.
+
+        Raises:
+            HspaceError: No readable picture, or one that is too large.
+        """
+        if path is None:
+            raise HspaceError("choose a picture first")
+        image = read_photos([path], self.painter.full.model.image_shape)
+        visitor.photos = {_PHOTO: self.painter.invert(image, _PHOTO)}
+        visitor.scene = replace(visitor.scene, photo=_PHOTO)
+        return f"Reconstructed with a PSNR of {float(visitor.photos[_PHOTO].full.psnr[0]):.1f} dB."
+
+    def samples(self, visitor: Visitor) -> Iterator[Shown]:
+        """Back from the photo to samples."""
+        visitor.scene = replace(visitor.scene, photo=None)
+        yield from self.draw(visitor)
+
+    def add(self, visitor: Visitor, path: str | None) -> str:
+        """Directions from a file.
+
+        Raises:
+            HspaceError: No file of directions, or those of another model.
+        """
+        if path is None:
+            raise HspaceError("choose a file of directions first")
+        kept = visitor.keep(Path(path))
+        try:
+            names = visitor.library.add(kept)
+        except HspaceError:
+            kept.unlink()
+            raise
+        return f"added {', '.join(names)}"
+
+    def rename(self, visitor: Visitor, name: str, other: str) -> None:
+        """Another name for a slider, which stays where it is.
+
+        Raises:
+            HspaceError: As `Library.rename`.
+        """
+        visitor.library.rename(name, other)
+        new = " ".join(other.split())
+        strengths = {(new if key == name else key): value for key, value in visitor.scene.strengths.items()}
+        visitor.scene = replace(visitor.scene, strengths=strengths)
+        visitor.last = new if visitor.last == name else visitor.last
+
+    def remove(self, visitor: Visitor, name: str) -> None:
+        """A slider goes.
+
+        Raises:
+            HspaceError: There is none of the name.
+        """
+        visitor.library.remove(name)
+        strengths = {key: value for key, value in visitor.scene.strengths.items() if key != name}
+        visitor.scene = replace(visitor.scene, strengths=strengths)
+
+    def take_home(self, visitor: Visitor) -> Home:
+        """Picture, recipe, strip, sweep, the files of directions, and the lines that make the picture again.
+
+        Raises:
+            HspaceError: No slider was moved.
+        """
+        made = [exports.recipe(visitor, self.painter)]
+        x_0 = self.painter.draw(visitor.scene, visitor.library.directions(), photos=visitor.photos)
+        pictures = {"picture.png": exports.picture(x_0), "strip.png": exports.strip(visitor, self.painter)}
+        for file, image in pictures.items():
+            image.save(visitor.path(file))
+            made.append(visitor.path(file))
+        made.append(exports.sweep(visitor, self.painter))
+        made += exports.files(visitor)
+        return Home([str(path) for path in made], *exports.lines(visitor, self.painter.full.model, self.name))

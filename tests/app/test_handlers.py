@@ -1,0 +1,85 @@
+"""Handlers without a browser: what yields, what is refused, what stays of a file that is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tests import tiny
+
+import hspace
+from hspace.app.handlers import AS_FOUND, Handlers
+from hspace.app.painter import Painter
+from hspace.app.visitor import Visitor
+from hspace.errors import HspaceError
+
+
+@pytest.fixture
+def handlers(tmp_path: Path) -> Handlers:
+    sampler = hspace.Sampler(tiny.denoiser(dtype=torch.float32), 4, 0.0, batch_size=1)
+    file = tmp_path / "two.safetensors"
+    hspace.random_directions(sampler.setting(), [5.0] * 4, n=2).save(file)
+    return Handlers(Painter(sampler, 2), (file,), "tiny")
+
+
+@pytest.fixture
+def visitor(handlers: Handlers) -> Visitor:
+    return handlers.arrive()
+
+
+def test_a_preview_and_then_the_picture(handlers: Handlers, visitor: Visitor) -> None:
+    shown = list(handlers.moving("random0")(visitor, 2.0))
+    assert [each.times.count(" in ") for each in shown] == [1, 2]
+    before, after = shown[1].pair
+    assert after.tobytes() == shown[1].picture.tobytes() != before.tobytes()
+    expected = handlers.painter.full.run([0], 2.0 * visitor.library["random0"].direction)
+    assert hspace.plot.grid(expected).tobytes() == after.tobytes()
+
+
+def test_what_is_superseded_ends(handlers: Handlers, visitor: Visitor) -> None:
+    first = handlers.moving("random0")(visitor, 2.0)
+    next(first)
+    last = list(handlers.moving("random1")(visitor, 1.0))
+    assert len(last) == 2
+    assert list(first) == []  # its picture is not drawn any more
+
+
+def test_windows_and_modes(handlers: Handlers, visitor: Visitor) -> None:
+    grid = handlers.painter.full.timesteps
+    list(handlers.advanced(visitor, grid[1], grid[2], "asymmetric"))
+    assert (visitor.scene.window, visitor.scene.injection) == ((grid[1], grid[2]), "asymmetric")
+    list(handlers.advanced(visitor, grid[0], 0, AS_FOUND))
+    assert (visitor.scene.window, visitor.scene.injection) == (None, None)
+    with pytest.raises(HspaceError, match=r"a window goes from a high timestep down to a low one"):
+        list(handlers.advanced(visitor, grid[2], grid[1], AS_FOUND))
+
+
+def test_the_dice_leave_a_locked_seed_alone(handlers: Handlers, visitor: Visitor) -> None:
+    assert handlers.roll(True, 7.0) == 7
+    assert len({handlers.roll(False, 7.0) for _ in range(20)}) > 10
+    list(handlers.sow(visitor, 12.0))
+    assert visitor.scene.seed == 12
+
+
+def test_renamed_sliders_keep_their_place(handlers: Handlers, visitor: Visitor) -> None:
+    list(handlers.moving("random1")(visitor, 1.5))
+    handlers.rename(visitor, "random1", "  smile ")
+    assert visitor.scene.strengths == {"smile": 1.5}
+    assert visitor.last == "smile"
+    handlers.remove(visitor, "smile")
+    assert visitor.scene.strengths == {}
+
+
+def test_files_that_are_none_leave_nothing(handlers: Handlers, visitor: Visitor, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.safetensors"
+    wrong.write_bytes(b"no")
+    with pytest.raises(HspaceError):
+        handlers.add(visitor, str(wrong))
+    assert list(visitor.folder.iterdir()) == []
+    with pytest.raises(HspaceError, match=r"choose a file of directions first"):
+        handlers.add(visitor, None)
+    with pytest.raises(HspaceError, match=r"choose a picture first"):
+        handlers.photo(visitor, None)
+    with pytest.raises(HspaceError, match=r"move a slider first"):
+        handlers.take_home(visitor)

@@ -1,0 +1,241 @@
+"""The app in a real browser: sliders move pictures, nothing else does, and what goes wrong is said in a line."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import Result
+from PIL import Image
+from tests import tiny
+from tests.browser import Open, Visit
+from typer.testing import CliRunner
+
+import hspace
+from hspace.cli import app as command_line
+from hspace.directions import Directions
+
+gr = pytest.importorskip("gradio")
+
+WAIT = 15_000  # milliseconds
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model as a diffusers folder, and directions of it."""
+    folder = tmp_path_factory.mktemp("app")
+    tiny.unet(dtype=torch.float32).save_pretrained(folder / "model" / "unet")
+    tiny.scheduler().save_pretrained(folder / "model" / "scheduler")
+    sampler = hspace.Sampler(hspace.load(folder / "model", device="cpu"), 6, 0.0, batch_size=1)
+    pcs = hspace.PCA(3, injection="asymmetric").fit(sampler, range(12)).directions_
+    Directions([30.0 * item for item in pcs]).renamed({f"30 pc{i}": f"pc{i}" for i in range(3)}).save(
+        folder / "pcs.safetensors"
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[str]:
+    """The app, as `hspace app` builds it, in a thread."""
+    from hspace.app.handlers import Handlers
+    from hspace.app.page import CSS, build
+    from hspace.app.painter import Painter
+
+    model = hspace.load(folder / "model", device="cpu")
+    directions = Directions.load(folder / "pcs.safetensors")
+    sampler = hspace.Sampler.on(model, directions.setting, batch_size=1)
+    blocks = build(Handlers(Painter(sampler, 3), (folder / "pcs.safetensors",), str(folder / "model")))
+    blocks.queue(api_open=False, default_concurrency_limit=None)
+    _, address, _ = blocks.launch(
+        prevent_thread_lock=True, server_name="127.0.0.1", quiet=True, css=CSS, footer_links=[], max_file_size="1mb"
+    )
+    yield address
+    blocks.close()
+
+
+@pytest.fixture
+def seen(visit: Open, server: str) -> Visit:
+    """A visitor who sees the first picture."""
+    found = visit(server)
+    finished(found)
+    return found
+
+
+def finished(seen: Visit) -> bytes:
+    """The picture, when it is there and no preview any more."""
+    seen.page.wait_for_function("document.querySelector('#times')?.innerText.includes('picture in')", timeout=WAIT)
+    seen.page.wait_for_selector("#picture img", timeout=WAIT)
+    source = seen.page.get_attribute("#picture img", "src")
+    assert source is not None
+    return seen.page.request.get(source).body()
+
+
+def move(seen: Visit, name: str, presses: int) -> bytes:
+    """Moves a slider by the keyboard; each press is a tenth."""
+    times = seen.page.inner_text("#times")
+    slider = seen.page.locator(f"input[type=range][aria-label*='{name}']")
+    slider.focus()
+    for _ in range(abs(presses)):
+        seen.page.keyboard.press("ArrowRight" if presses > 0 else "ArrowLeft")
+    return after(seen, times)
+
+
+def after(seen: Visit, times: str) -> bytes:
+    """The next picture after one that took `times`."""
+    seen.page.wait_for_function(
+        "before => { const now = document.querySelector('#times').innerText;"
+        " return now !== before && now.includes('picture in') }",
+        arg=times,
+        timeout=WAIT,
+    )
+    seen.page.wait_for_timeout(300)  # a newer one may be on its way
+    return finished(seen)
+
+
+def pixels(png: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(png)).convert("RGB")
+
+
+def toast(seen: Visit) -> str:
+    seen.page.wait_for_selector(".toast-body", timeout=WAIT)
+    return seen.page.inner_text(".toast-body")
+
+
+def test_a_slider_moves_the_picture_and_reset_brings_it_back(seen: Visit) -> None:
+    first = finished(seen)
+    moved = move(seen, "pc0", 20)
+    assert pixels(moved).tobytes() != pixels(first).tobytes()
+    times = seen.page.inner_text("#times")
+    seen.page.click("#reset")
+    assert after(seen, times) == first
+    assert not seen.complaints()
+
+
+def test_a_visitor_sees_their_own_sliders_only(seen: Visit, visit: Open, server: str) -> None:
+    first = finished(seen)
+    other = visit(server)
+    finished(other)
+    moved = move(other, "pc1", 20)
+    assert pixels(moved).tobytes() != pixels(first).tobytes()
+    assert finished(seen) == first
+
+
+def test_a_recipe_makes_the_very_same_picture(
+    seen: Visit, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the shell, by the line that the page shows."""
+    move(seen, "pc0", 15)
+    shown = move(seen, "pc2", -10)
+    seen.page.click("text=Take it home")
+    seen.page.click("#export")
+    seen.page.wait_for_selector("#files a[download]", timeout=WAIT)
+    for link in seen.page.locator("#files a[download]").all():
+        source, name = link.get_attribute("href"), link.get_attribute("download")
+        assert source is not None
+        assert name is not None
+        (tmp_path / Path(name).name).write_bytes(seen.page.request.get(source).body())
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["pcs.safetensors", "picture.png", "recipe.json", "strip.png", "sweep.gif"]
+    line = seen.page.inner_text("#shell .cm-content").strip()
+    assert line.startswith("hspace edit --recipe recipe.json")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "picture.png").rename(tmp_path / "taken.png")
+    result: Result = CliRunner().invoke(command_line, [*line.split()[1:], "--device", "cpu"])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "picture.png").read_bytes() == (tmp_path / "taken.png").read_bytes()
+    assert pixels((tmp_path / "picture.png").read_bytes()).tobytes() == pixels(shown).tobytes()
+
+
+def test_a_photo(seen: Visit, tmp_path: Path) -> None:
+    first = finished(seen)
+    Image.new("RGB", (40, 30), (200, 30, 90)).save(tmp_path / "photo.png")
+    times = seen.page.inner_text("#times")
+    seen.page.click("text=Your photo")
+    seen.page.set_input_files("#photo input[type=file]", tmp_path / "photo.png")
+    photo = after(seen, times)
+    assert "PSNR of" in seen.page.inner_text("#quality")
+    red, green, blue = pixels(photo).resize((1, 1)).getpixel((0, 0))  # type: ignore[misc]
+    assert red > blue > green
+    assert pixels(move(seen, "pc0", 20)).tobytes() != pixels(photo).tobytes()
+    times = seen.page.inner_text("#times")
+    seen.page.click("#reset")
+    times_of_reset = after(seen, times)
+    assert times_of_reset == photo
+    times = seen.page.inner_text("#times")
+    seen.page.click("#back")
+    assert after(seen, times) == first
+
+
+def test_a_corrupt_photo_and_wrong_files_are_told(seen: Visit, tmp_path: Path) -> None:
+    first = finished(seen)
+    (tmp_path / "photo.png").write_bytes(b"\x89PNG\r\n\x1a\nno picture")
+    seen.page.click("text=Your photo")
+    seen.page.set_input_files("#photo input[type=file]", tmp_path / "photo.png")
+    assert "photo.png" in toast(seen) or "picture" in toast(seen)
+    seen.page.reload()
+    finished(seen)
+    (tmp_path / "wrong.safetensors").write_bytes(b"not at all")
+    seen.page.click("text=Add, rename, remove")
+    seen.page.set_input_files("#add input[type=file]", tmp_path / "wrong.safetensors")
+    message = toast(seen)
+    assert ".safetensors" in message
+    assert "Traceback" not in message
+    assert finished(seen) == first
+
+
+def test_sliders_are_added_renamed_removed_and_searched(seen: Visit, folder: Path, tmp_path: Path) -> None:
+    first = finished(seen)
+    copy = tmp_path / "more.safetensors"
+    Directions.load(folder / "pcs.safetensors")[:1].renamed({"pc0": "smile"}).save(copy)
+    seen.page.click("text=Add, rename, remove")
+    seen.page.set_input_files("#add input[type=file]", copy)
+    seen.page.wait_for_selector("input[type=range][aria-label*='smile']", timeout=WAIT)
+    assert pixels(move(seen, "smile", 20)).tobytes() != pixels(first).tobytes()
+    seen.page.fill("#name textarea, #name input", "smile")
+    seen.page.fill("#other textarea, #other input", "grin")
+    seen.page.click("#rename")
+    seen.page.wait_for_selector("input[type=range][aria-label*='grin']", timeout=WAIT)
+    assert float(seen.page.input_value("input[type=range][aria-label*='grin']")) == 2.0
+    seen.page.fill("#search textarea, #search input", "gri")
+    seen.page.wait_for_function("document.querySelectorAll('.hspace-slider').length === 1", timeout=WAIT)
+    times = seen.page.inner_text("#times")
+    seen.page.fill("#name textarea, #name input", "grin")
+    seen.page.click("#remove")
+    assert after(seen, times) == first
+    seen.page.click("#remove")
+    assert "there is no slider 'grin'" in toast(seen)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_narrow_screens_light_and_dark(visit: Open, server: str, scheme: str) -> None:
+    address = f"{server}?__theme={scheme}"
+    seen = visit(address, width=360, height=740, color_scheme=scheme)
+    finished(seen)
+    assert seen.overflow() == 0
+    dark = seen.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (sum(int(x) for x in dark.strip("rgba()").split(",")[:3]) < 200) == (scheme == "dark")
+
+
+def test_with_auth_every_route_asks(folder: Path, visit: Open) -> None:
+    from hspace.app.handlers import Handlers
+    from hspace.app.page import build
+    from hspace.app.painter import Painter
+
+    sampler = hspace.Sampler(hspace.load(folder / "model", device="cpu"), 3, 0.0, batch_size=1)
+    blocks = build(Handlers(Painter(sampler), (), "tiny"))
+    _, address, _ = blocks.launch(prevent_thread_lock=True, server_name="127.0.0.1", quiet=True, auth=("me", "secret"))
+    try:
+        found = visit(address)
+        found.page.wait_for_selector("input[type=password]", timeout=WAIT)
+        for route in (
+            "config",
+            "gradio_api/info",
+            "gradio_api/queue/data?session_hash=x",
+            "gradio_api/file=/etc/hostname",
+        ):
+            assert found.page.request.get(f"{address}{route}").status in (401, 403, 404), route
+    finally:
+        blocks.close()
