@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from random import randrange
 from typing import NamedTuple
@@ -12,6 +11,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from hspace.app import exports
+from hspace.app.library import Library
 from hspace.app.painter import Painter, Superseded
 from hspace.app.visitor import Visitor
 from hspace.diffusion import Injection
@@ -61,11 +61,15 @@ class Handlers:
     """
 
     def __init__(self, painter: Painter, files: tuple[Path, ...] = (), name: str = "faces64") -> None:
-        self.painter, self.files, self.name = painter, files, name
+        self.painter, self.name = painter, name
+        self._setting = painter.full.setting()
+        self._library = Library(self._setting)  # read once: visitors share the tensors
+        for file in files:
+            self._library.add(file)
 
     def arrive(self) -> Visitor:
         """Somebody opens the page."""
-        return Visitor(self.painter.full.setting(), self.files)
+        return Visitor(self._setting, self._library)
 
     def draw(self, visitor: Visitor) -> Iterator[Shown]:
         """A preview, then the picture; nothing more once something newer is wanted."""
@@ -84,11 +88,11 @@ class Handlers:
         except Superseded:
             return
 
-    def moving(self, slider: str) -> Callable[[Visitor, float], Iterator[Shown]]:
+    def moving(self, slider: str) -> Callable[[Visitor, float | None], Iterator[Shown]]:
         """What moving a slider does."""
 
-        def moved(visitor: Visitor, strength: float) -> Iterator[Shown]:
-            visitor.move(slider, strength)
+        def moved(visitor: Visitor, strength: float | None) -> Iterator[Shown]:
+            visitor.move(slider, strength or 0.0)  # None: its box was cleared
             yield from self.draw(visitor)
 
         return moved
@@ -99,19 +103,19 @@ class Handlers:
 
     def sow(self, visitor: Visitor, seed: float | None) -> Iterator[Shown]:
         """Another seed."""
-        visitor.scene = replace(visitor.scene, seed=int(seed or 0), photo=None)
+        visitor.change(seed=int(seed or 0), photo=None)
         yield from self.draw(visitor)
 
     def reset(self, visitor: Visitor) -> None:
         """All sliders at 0."""
-        visitor.scene = visitor.scene.reset()
+        visitor.change(strengths={})
 
     def advanced(self, visitor: Visitor, first: float, last: float, injection: str) -> Iterator[Shown]:
         """When edits act, and how they go in."""
         modes: dict[str, Injection | None] = {AS_FOUND: None, "symmetric": "symmetric", "asymmetric": "asymmetric"}
         whole = first >= self.painter.full.timesteps[0] and last <= 0
         window = None if whole else (int(first), int(last))
-        visitor.scene = replace(visitor.scene, window=window, injection=modes[injection])
+        visitor.change(window=window, injection=modes[injection])
         yield from self.draw(visitor)
 
     def photo(self, visitor: Visitor, path: str | None) -> str:
@@ -123,13 +127,14 @@ class Handlers:
         if path is None:
             raise HspaceError("choose a picture first")
         image = read_photos([path], self.painter.full.model.image_shape)
-        visitor.photos = {_PHOTO: self.painter.invert(image, _PHOTO)}
-        visitor.scene = replace(visitor.scene, photo=_PHOTO)
-        return f"Reconstructed with a PSNR of {float(visitor.photos[_PHOTO].full.psnr[0]):.1f} dB."
+        photo = self.painter.invert(image, _PHOTO, wanted=visitor.present)
+        visitor.photos = {_PHOTO: photo}
+        visitor.change(photo=_PHOTO)
+        return f"Reconstructed with a PSNR of {float(photo.full.psnr[0]):.1f} dB."
 
     def samples(self, visitor: Visitor) -> Iterator[Shown]:
         """Back from the photo to samples."""
-        visitor.scene = replace(visitor.scene, photo=None)
+        visitor.change(photo=None)
         yield from self.draw(visitor)
 
     def add(self, visitor: Visitor, path: str | None) -> str:
@@ -154,11 +159,7 @@ class Handlers:
         Raises:
             HspaceError: As `Library.rename`.
         """
-        visitor.library.rename(name, other)
-        new = " ".join(other.split())
-        strengths = {(new if key == name else key): value for key, value in visitor.scene.strengths.items()}
-        visitor.scene = replace(visitor.scene, strengths=strengths)
-        visitor.last = new if visitor.last == name else visitor.last
+        visitor.rename(name, other)
 
     def remove(self, visitor: Visitor, name: str) -> None:
         """A slider goes.
@@ -166,9 +167,7 @@ class Handlers:
         Raises:
             HspaceError: There is none of the name.
         """
-        visitor.library.remove(name)
-        strengths = {key: value for key, value in visitor.scene.strengths.items() if key != name}
-        visitor.scene = replace(visitor.scene, strengths=strengths)
+        visitor.remove(name)
 
     def take_home(self, visitor: Visitor) -> Home:
         """Picture, recipe, strip, sweep, the files of directions, and the lines that make the picture again.
@@ -176,12 +175,15 @@ class Handlers:
         Raises:
             HspaceError: No slider was moved.
         """
-        made = [exports.recipe(visitor, self.painter)]
-        x_0 = self.painter.draw(visitor.scene, visitor.library.directions(), photos=visitor.photos)
-        pictures = {"picture.png": exports.picture(x_0), "strip.png": exports.strip(visitor, self.painter)}
-        for file, image in pictures.items():
-            image.save(visitor.path(file))
-            made.append(visitor.path(file))
-        made.append(exports.sweep(visitor, self.painter))
-        made += exports.files(visitor)
+        scene = visitor.scene  # one state for all of it
+        made = [exports.recipe(visitor, self.painter, scene)]
+        directions, photos = visitor.library.directions(), visitor.photos
+        x_0 = self.painter.draw(scene, directions, photos=photos, wanted=visitor.present)
+        strip = exports.strip(visitor, self.painter, scene)
+        with visitor.staying():
+            for file, image in {"picture.png": exports.picture(x_0), "strip.png": strip}.items():
+                image.save(visitor.path(file))
+                made.append(visitor.path(file))
+        made.append(exports.sweep(visitor, self.painter, scene))
+        made += exports.files(visitor, scene)
         return Home([str(path) for path in made], *exports.lines(visitor, self.painter.full.model, self.name))
