@@ -29,7 +29,8 @@ def visitor(handlers: Handlers) -> Visitor:
 
 
 def test_a_preview_and_then_the_picture(handlers: Handlers, visitor: Visitor) -> None:
-    shown = list(handlers.moving("random0")(visitor, 2.0))
+    handlers.moving("random0")(visitor, 2.0)
+    shown = list(handlers.draw(visitor))
     assert [each.times.count(" in ") for each in shown] == [1, 2]
     before, after = shown[1].pair
     assert after.tobytes() == shown[1].picture.tobytes() != before.tobytes()
@@ -38,35 +39,39 @@ def test_a_preview_and_then_the_picture(handlers: Handlers, visitor: Visitor) ->
 
 
 def test_what_is_superseded_ends(handlers: Handlers, visitor: Visitor) -> None:
-    first = handlers.moving("random0")(visitor, 2.0)
+    handlers.moving("random0")(visitor, 2.0)
+    first = handlers.draw(visitor)
     next(first)
-    last = list(handlers.moving("random1")(visitor, 1.0))
+    handlers.moving("random1")(visitor, 1.0)
+    last = list(handlers.draw(visitor))
     assert len(last) == 2
     assert list(first) == []  # its picture is not drawn any more
 
 
 def test_windows_and_modes(handlers: Handlers, visitor: Visitor) -> None:
     grid = handlers.painter.full.timesteps
-    list(handlers.advanced(visitor, grid[1], grid[2], "asymmetric"))
+    handlers.advanced(visitor, grid[1], grid[2], "asymmetric")
     assert (visitor.scene.window, visitor.scene.injection) == ((grid[1], grid[2]), "asymmetric")
-    list(handlers.advanced(visitor, grid[0], 0, AS_FOUND))
+    handlers.advanced(visitor, grid[0], 0, AS_FOUND)
     assert (visitor.scene.window, visitor.scene.injection) == (None, None)
     with pytest.raises(HspaceError, match=r"a window goes from a high timestep down to a low one"):
-        list(handlers.advanced(visitor, grid[2], grid[1], AS_FOUND))
+        handlers.advanced(visitor, grid[2], grid[1], AS_FOUND)
 
 
 def test_the_dice_leave_a_locked_seed_alone(handlers: Handlers, visitor: Visitor) -> None:
     assert handlers.roll(True, 7.0) == 7
     assert len({handlers.roll(False, 7.0) for _ in range(20)}) > 10
-    list(handlers.sow(visitor, 12.0))
+    handlers.sow(visitor, 12.0)
     assert visitor.scene.seed == 12
 
 
 def test_renamed_sliders_keep_their_place(handlers: Handlers, visitor: Visitor) -> None:
-    list(handlers.moving("random1")(visitor, 1.5))
+    handlers.moving("random1")(visitor, 1.5)
     handlers.rename(visitor, "random1", "  smile ")
     assert visitor.scene.strengths == {"smile": 1.5}
     assert visitor.last == "smile"
+    handlers.moving("smile")(visitor, None)  # its box was cleared
+    assert not visitor.scene.strengths.get("smile")
     handlers.remove(visitor, "smile")
     assert visitor.scene.strengths == {}
 

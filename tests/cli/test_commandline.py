@@ -51,7 +51,8 @@ def test_parsed_again_it_is_the_same(data: st.DataObject) -> None:
     """Of every command, with any of its options, in any order."""
     group: Any = get_command(app)
     name = data.draw(st.sampled_from(sorted(group.commands)))
-    hints = get_type_hints(import_module(f"hspace.cli.{name}").command)
+    module = {"app": "serve"}.get(name, name)
+    hints = get_type_hints(import_module(f"hspace.cli.{module}").command)
     options: list[list[str]] = []
     arguments: list[str] = []
     for parameter in group.commands[name].params:

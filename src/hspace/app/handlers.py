@@ -88,35 +88,28 @@ class Handlers:
         except Superseded:
             return
 
-    def moving(self, slider: str) -> Callable[[Visitor, float | None], Iterator[Shown]]:
+    def moving(self, slider: str) -> Callable[[Visitor, float | None], None]:
         """What moving a slider does."""
-
-        def moved(visitor: Visitor, strength: float | None) -> Iterator[Shown]:
-            visitor.move(slider, strength or 0.0)  # None: its box was cleared
-            yield from self.draw(visitor)
-
-        return moved
+        return lambda visitor, strength: visitor.move(slider, strength or 0.0)  # None: its box was cleared
 
     def roll(self, locked: bool, seed: float | None) -> int:
         """The dice, unless the seed is locked."""
         return int(seed or 0) if locked else randrange(_SEEDS)
 
-    def sow(self, visitor: Visitor, seed: float | None) -> Iterator[Shown]:
+    def sow(self, visitor: Visitor, seed: float | None) -> None:
         """Another seed."""
         visitor.change(seed=int(seed or 0), photo=None)
-        yield from self.draw(visitor)
 
     def reset(self, visitor: Visitor) -> None:
         """All sliders at 0."""
         visitor.change(strengths={})
 
-    def advanced(self, visitor: Visitor, first: float, last: float, injection: str) -> Iterator[Shown]:
+    def advanced(self, visitor: Visitor, first: float, last: float, injection: str) -> None:
         """When edits act, and how they go in."""
         modes: dict[str, Injection | None] = {AS_FOUND: None, "symmetric": "symmetric", "asymmetric": "asymmetric"}
         whole = first >= self.painter.full.timesteps[0] and last <= 0
         window = None if whole else (int(first), int(last))
         visitor.change(window=window, injection=modes[injection])
-        yield from self.draw(visitor)
 
     def photo(self, visitor: Visitor, path: str | None) -> str:
         """A photo instead of a sample; how well the model draws it.
@@ -132,10 +125,9 @@ class Handlers:
         visitor.change(photo=_PHOTO)
         return f"Reconstructed with a PSNR of {float(photo.full.psnr[0]):.1f} dB."
 
-    def samples(self, visitor: Visitor) -> Iterator[Shown]:
+    def samples(self, visitor: Visitor) -> None:
         """Back from the photo to samples."""
         visitor.change(photo=None)
-        yield from self.draw(visitor)
 
     def add(self, visitor: Visitor, path: str | None) -> str:
         """Directions from a file.

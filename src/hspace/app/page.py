@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import gradio as gr
 
-from hspace.app.handlers import AS_FOUND, Handlers, Shown
+from hspace.app.handlers import AS_FOUND, Handlers
 from hspace.app.messages import step_by_step, told
 from hspace.app.scene import LIMIT
 from hspace.app.visitor import Visitor
@@ -16,6 +16,7 @@ __all__ = ["CSS", "build"]
 
 _STAY = 3600  # seconds that a visitor may be silent
 _SILENT: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
+_IN_ORDER: dict[str, Any] = {**_SILENT, "concurrency_limit": 1, "concurrency_id": "changes"}
 CSS = """
 #picture .image-frame, #picture button { width: 100%; }
 #picture img { width: min(24rem, 100%) !important; height: auto !important; object-fit: contain !important; }
@@ -49,15 +50,24 @@ def build(handlers: Handlers) -> gr.Blocks:
                 _shelf(handlers, visitor, revision, screen)
                 _home(handlers, visitor)
         arrived = blocks.load(lambda: (handlers.arrive(), 1, 0), None, [visitor, revision, seed], **_SILENT)
-        _drawn(arrived.then, handlers.draw, [visitor], screen)
+        _drawn(arrived.then, handlers, visitor, screen)
     return blocks  # type: ignore[no-any-return]
 
 
-def _drawn(
-    event: Callable[..., Any], handler: Callable[..., Iterator[Shown]], inputs: list[Any], screen: _Screen
-) -> Any:
-    """An event after which a picture appears; a newer one does not wait for those before."""
-    return event(step_by_step(handler), inputs, list(screen), trigger_mode="multiple", **_SILENT)
+def _drawn(event: Callable[..., Any], handlers: Handlers, visitor: gr.State, screen: _Screen) -> None:
+    """A picture appears; a newer one does not wait for those before."""
+    event(step_by_step(handlers.draw), visitor, list(screen), trigger_mode="multiple", **_SILENT)
+
+
+def _changed(
+    event: Callable[..., Any], handler: Callable[..., None], inputs: list[Any], handlers: Handlers, screen: _Screen
+) -> None:
+    """Something changes, in the order in which it was asked for, and then a picture appears.
+
+    The change is one thing and drawing another: pictures may overtake each other, sliders may not.
+    """
+    done = event(told(handler), inputs, None, trigger_mode="multiple", **_IN_ORDER)
+    _drawn(done.success, handlers, inputs[0], screen)
 
 
 def _screen() -> _Screen:
@@ -74,11 +84,11 @@ def _samples(handlers: Handlers, visitor: gr.State, revision: gr.State, screen: 
         lock = gr.Checkbox(False, label="Lock the seed", elem_id="lock", min_width=120)
         dice = gr.Button("Dice", elem_id="dice", min_width=80)
         reset = gr.Button("Reset sliders", elem_id="reset", min_width=120)
-    _drawn(seed.input, handlers.sow, [visitor, seed], screen)
+    _changed(seed.input, handlers.sow, [visitor, seed], handlers, screen)
     rolled = dice.click(handlers.roll, [lock, seed], seed, **_SILENT)
-    _drawn(rolled.then, handlers.sow, [visitor, seed], screen)
-    zeroed = reset.click(_and_count(handlers.reset), [visitor, revision], revision, **_SILENT)
-    _drawn(zeroed.then, handlers.draw, [visitor], screen)
+    _changed(rolled.then, handlers.sow, [visitor, seed], handlers, screen)
+    zeroed = reset.click(_and_count(handlers.reset), [visitor, revision], revision, **_IN_ORDER)
+    _drawn(zeroed.then, handlers, visitor, screen)
     return seed
 
 
@@ -90,7 +100,7 @@ def _advanced(handlers: Handlers, visitor: gr.State, screen: _Screen) -> None:
         ways = [AS_FOUND, "symmetric", "asymmetric"]
         injection = gr.Radio(ways, value=AS_FOUND, label="How shifts go in", elem_id="injection")
     for event in (first.release, last.release, injection.input):
-        _drawn(event, handlers.advanced, [visitor, first, last, injection], screen)
+        _changed(event, handlers.advanced, [visitor, first, last, injection], handlers, screen)
 
 
 def _photo(handlers: Handlers, visitor: gr.State, screen: _Screen) -> None:
@@ -103,8 +113,8 @@ def _photo(handlers: Handlers, visitor: gr.State, screen: _Screen) -> None:
         quality = gr.Markdown("", elem_id="quality")
         back = gr.Button("Back to samples", elem_id="back")
     inverted = photo.upload(told(handlers.photo), [visitor, photo], quality, api_visibility="private")
-    _drawn(inverted.success, handlers.draw, [visitor], screen)
-    _drawn(back.click, handlers.samples, [visitor], screen)
+    _drawn(inverted.success, handlers, visitor, screen)
+    _changed(back.click, handlers.samples, [visitor], handlers, screen)
 
 
 def _sliders(handlers: Handlers, visitor: gr.State, revision: gr.State, screen: _Screen) -> None:
@@ -125,7 +135,7 @@ def _sliders(handlers: Handlers, visitor: gr.State, revision: gr.State, screen: 
                     label=name,
                     elem_classes="hspace-slider",
                 )
-                _drawn(slider.input, handlers.moving(name), [visitor, slider], screen)
+                _changed(slider.input, handlers.moving(name), [visitor, slider], handlers, screen)
 
 
 def _shelf(handlers: Handlers, visitor: gr.State, revision: gr.State, screen: _Screen) -> None:
@@ -139,7 +149,7 @@ def _shelf(handlers: Handlers, visitor: gr.State, revision: gr.State, screen: _S
     file.upload(_and_count(handlers.add), [visitor, file, revision], revision, **_SILENT)
     rename.click(_and_count(handlers.rename), [visitor, name, other, revision], revision, **_SILENT)
     removed = remove.click(_and_count(handlers.remove), [visitor, name, revision], revision, **_SILENT)
-    _drawn(removed.success, handlers.draw, [visitor], screen)
+    _drawn(removed.success, handlers, visitor, screen)
 
 
 def _home(handlers: Handlers, visitor: gr.State) -> None:
