@@ -59,6 +59,7 @@ def test_the_table_before_and_after_projection(
     )
     assert result.exit_code == 0, result.output
     assert "before -> after projection" in result.output
+    assert "…" not in result.output  # whole rows, into a pipe as well
     found = json.loads((tmp_path / "evaluation.json").read_text())
     assert found["strengths"] == [0.0, 3.0]
     assert (found["samples"], found["repeats"]) == (6, 3)

@@ -304,5 +304,5 @@ def show_projection(before: Evaluation, after: Evaluation) -> None:
 
 def _printed(table: Table) -> None:
     """Whole rows, into a pipe as well."""
-    console = Console()
-    console.print(table, width=max(console.width, console.measure(table).maximum), crop=False, soft_wrap=True)
+    needed = Console(width=10_000).measure(table).maximum
+    Console(width=max(Console().width, needed)).print(table)
