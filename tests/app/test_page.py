@@ -18,8 +18,6 @@ import hspace
 from hspace.cli import app as command_line
 from hspace.directions import Directions
 
-gr = pytest.importorskip("gradio")
-
 WAIT = 15_000  # milliseconds
 
 

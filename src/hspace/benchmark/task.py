@@ -1,4 +1,4 @@
-"""What every method gets: the sampler, a scorer, labelled pictures, and as many calls of the network as any other."""
+"""What every method gets: the sampler, a scorer, labelled pictures, and no more calls of the network than any other."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Task:
         scorer: Reads the factors.
         pictures: With true labels, for methods that learn from real pictures.
         factors: What there is to find.
-        calls: Of the network for every method, see `hspace.benchmark.meter`.
+        calls: Of the network, at most about so many for every method, see `hspace.benchmark.meter`.
         k: Number of directions of an unsupervised method.
         unit_samples: The unit of strength is measured with so many, out of the calls.
         seed: Of random directions and of what is trained.
@@ -61,7 +61,7 @@ class Task:
     scorer: Scorer
     pictures: Pictures
     factors: tuple[str, ...] = FACTORS
-    calls: int = 6000
+    calls: int = 4000
     k: int = len(FACTORS)
     unit_samples: int = 50
     seed: int = 0

@@ -73,7 +73,7 @@ def command(
     within: Within = None,
     shuffled: Shuffled = None,
     distance: Distances = None,
-    unit_samples: UnitSamples = 84,
+    unit_samples: UnitSamples = 100,
     level: Level = 0.05,
     seed: Seed = 0,
     projected: Annotated[

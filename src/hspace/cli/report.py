@@ -31,7 +31,7 @@ def command(
     within: evaluate.Within = None,
     shuffled: evaluate.Shuffled = None,
     distance: evaluate.Distances = None,
-    unit_samples: evaluate.UnitSamples = 84,
+    unit_samples: evaluate.UnitSamples = 100,
     level: evaluate.Level = 0.05,
     seed: evaluate.Seed = 0,
     shown: Annotated[int, typer.Option(help="Samples in the strip of each direction.")] = 2,
