@@ -31,7 +31,8 @@ def visitor(handlers: Handlers) -> Visitor:
 def test_a_preview_and_then_the_picture(handlers: Handlers, visitor: Visitor) -> None:
     handlers.moving("random0")(visitor, 2.0)
     shown = list(handlers.draw(visitor))
-    assert [each.times.count(" in ") for each in shown] == [1, 2]
+    assert [each.words.count(" in ") for each in shown] == [1, 2]
+    assert all(each.words.startswith("seed 0, 2 random0: preview in ") for each in shown)
     before, after = shown[1].pair
     assert after.tobytes() == shown[1].picture.tobytes() != before.tobytes()
     expected = handlers.painter.full.run([0], 2.0 * visitor.library["random0"].direction)

@@ -26,11 +26,11 @@ _PHOTO = "photo"
 
 
 class Shown(NamedTuple):
-    """A picture on the page, the unedited one with it, and how long they took."""
+    """A picture on the page, the unedited one with it, and what it is and how long it took."""
 
     picture: Image.Image
     pair: tuple[Image.Image, Image.Image]
-    times: str
+    words: str
 
 
 class Home(NamedTuple):
@@ -55,8 +55,8 @@ class Handlers:
         >>> from hspace.app.painter import Painter
         >>> handlers = Handlers(Painter(hspace.Sampler(hspace.load("faces64"), steps=3, eta=0.0), preview_steps=2))
         >>> visitor = handlers.arrive()
-        >>> [shown.times.split()[0] for shown in handlers.draw(visitor)]
-        ['preview', 'preview']
+        >>> [shown.words.split(" in ")[0] for shown in handlers.draw(visitor)]
+        ['seed 0: preview', 'seed 0: preview']
         >>> visitor.close()
     """
 
@@ -75,6 +75,8 @@ class Handlers:
         """A preview, then the picture; nothing more once something newer is wanted."""
         wanted, began, scene = visitor.wanted(), time.monotonic(), visitor.scene
         directions, said = visitor.library.directions(), []
+        edit = scene.edit(directions)
+        what = ", ".join(filter(None, (scene.photo or f"seed {scene.seed}", edit and edit.name)))
         try:
             for quick in (True, False):
                 after, before = (
@@ -84,7 +86,7 @@ class Handlers:
                     for each in (scene, scene.reset())
                 )
                 said.append(f"{'preview' if quick else 'picture'} in {time.monotonic() - began:.2f} s")
-                yield Shown(after, (before, after), ", ".join(said))
+                yield Shown(after, (before, after), f"{what}: {', '.join(said)}")
         except Superseded:
             return
 

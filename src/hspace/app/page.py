@@ -30,7 +30,7 @@ class _Screen(NamedTuple):
 
     picture: gr.Image
     pair: gr.ImageSlider
-    times: gr.Markdown
+    words: gr.Markdown
 
 
 def build(handlers: Handlers) -> gr.Blocks:
@@ -75,7 +75,7 @@ def _screen() -> _Screen:
         picture = gr.Image(label="Picture", format="png", interactive=False, elem_id="picture", buttons=["download"])
     with gr.Tab("Before and after"):
         pair = gr.ImageSlider(label="Before and after", format="png", interactive=False, elem_id="compared")
-    return _Screen(picture, pair, gr.Markdown("", elem_id="times"))
+    return _Screen(picture, pair, gr.Markdown("", elem_id="words"))
 
 
 def _samples(handlers: Handlers, visitor: gr.State, revision: gr.State, screen: _Screen) -> gr.Number:
