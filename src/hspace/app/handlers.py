@@ -76,7 +76,7 @@ class Handlers:
         wanted, began, scene = visitor.wanted(), time.monotonic(), visitor.scene
         directions, said = visitor.library.directions(), []
         edit = scene.edit(directions)
-        what = ", ".join(filter(None, (scene.photo or f"seed {scene.seed}", edit and edit.name)))
+        what = (scene.photo or f"seed {scene.seed}") + (f", {edit.name}" if edit else "")
         try:
             for quick in (True, False):
                 after, before = (
