@@ -1,4 +1,4 @@
-"""What a visitor takes home: the picture, a recipe, a strip, a sweep, and the lines that make the picture again.
+"""What a visitor takes home: the picture, a recipe, a strip, sweeps, all sliders, and the lines that make it again.
 
 All are of one scene, by default the one on the screen; who makes several gives them the same one, for sliders may move
 meanwhile. What is written is written in the visitor's folder, and names no other.
@@ -9,9 +9,11 @@ from __future__ import annotations
 import filecmp
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 from jaxtyping import Float
 from PIL import Image
@@ -21,16 +23,19 @@ from hspace.app.painter import Painter, photo_of
 from hspace.app.scene import Scene
 from hspace.app.visitor import Visitor
 from hspace.atomic import writing
+from hspace.directions import Direction, Directions
 from hspace.directions.sources import hash_of
 from hspace.errors import HspaceError
 from hspace.models import Denoiser
 from hspace.plot import grid, to_uint8
 
-__all__ = ["files", "lines", "picture", "recipe", "strip", "sweep"]
+__all__ = ["files", "lines", "picture", "recipe", "sliders", "strip", "sweep"]
 
 _STRIP = (-3.0, -1.5, 0.0, 1.5, 3.0)
 _INVERSION = "inversion.safetensors"
 _SHORTEST = 256  # pixels of a sweep: small pictures are enlarged by whole factors
+_FRAME = 80  # milliseconds
+_ROUNDS = 3  # of a film, which players show once
 
 
 def picture(x_0: Float[Tensor, "1 c y x"]) -> Image.Image:
@@ -71,19 +76,25 @@ def files(visitor: Visitor, scene: Scene | None = None) -> list[Path]:
 
 
 def strip(
-    visitor: Visitor, painter: Painter, scene: Scene | None = None, *, strengths: Sequence[float] = _STRIP
+    visitor: Visitor,
+    painter: Painter,
+    scene: Scene | None = None,
+    *,
+    strengths: Sequence[float] = _STRIP,
+    quick: bool = False,
+    wanted: Callable[[], bool] | None = None,
 ) -> Image.Image:
     """The last moved slider from end to end, the others as they are.
 
     Raises:
         HspaceError: No slider was moved yet; the photo is gone.
-        Superseded: The visit is over.
+        Superseded: The visit is over, or it is no longer wanted.
     """
-    return grid(_along(visitor, painter, scene, strengths), columns=len(strengths))
+    return grid(_along(visitor, painter, scene, strengths, quick, wanted), columns=len(strengths))
 
 
-def sweep(visitor: Visitor, painter: Painter, scene: Scene | None = None, *, frames: int = 13) -> Path:
-    """The same as a GIF of 2 `frames` - 2 pictures that goes there and back.
+def sweep(visitor: Visitor, painter: Painter, scene: Scene | None = None, *, frames: int = 13) -> list[Path]:
+    """The same as a GIF and an MP4 (H.264) of 2 `frames` - 2 pictures that go there and back.
 
     Raises:
         HspaceError: As `strip`.
@@ -92,10 +103,35 @@ def sweep(visitor: Visitor, painter: Painter, scene: Scene | None = None, *, fra
     strengths = np.linspace(_STRIP[0], _STRIP[-1], frames).tolist()
     pixels = to_uint8(_along(visitor, painter, scene, strengths))
     factor = max(1, -(-_SHORTEST // min(pixels.shape[1:3])))
-    images = [Image.fromarray(tile) for tile in pixels.repeat(factor, axis=1).repeat(factor, axis=2)]
-    with visitor.staying(), writing(visitor.path("sweep.gif")) as partial:
-        images[0].save(partial, save_all=True, append_images=images[1:] + images[-2:0:-1], duration=80, loop=0)
-    return visitor.path("sweep.gif")
+    tiles = pixels.repeat(factor, axis=1).repeat(factor, axis=2)
+    tiles = np.concatenate([tiles, tiles[-2:0:-1]])
+    images = [Image.fromarray(tile) for tile in tiles]
+    with visitor.staying():
+        gif, film = visitor.path("sweep.gif"), visitor.path("sweep.mp4")
+        with writing(gif) as partial:
+            images[0].save(partial, save_all=True, append_images=images[1:], duration=_FRAME, loop=0)
+        with writing(film) as partial:
+            _film(partial, images * _ROUNDS)
+    return [gif, film]
+
+
+def sliders(visitor: Visitor) -> list[Path]:
+    """All sliders under their names, in a file for each setting that they were found in.
+
+    Raises:
+        HspaceError: There is none.
+    """
+    by_setting: dict[object, list[Direction]] = {}
+    for name, direction in visitor.library.directions().items():
+        by_setting.setdefault(direction.setting, []).append(direction.renamed(name))
+    if not by_setting:
+        raise HspaceError("there is no slider to take home")
+    found = []
+    with visitor.staying():
+        for i, items in enumerate(by_setting.values(), 1):
+            found.append(visitor.path(f"sliders{i if i > 1 else ''}.safetensors"))
+            Directions(items).save(found[-1])
+    return found
 
 
 def lines(visitor: Visitor, model: Denoiser, name: str) -> tuple[str, str]:
@@ -118,14 +154,38 @@ hspace.plot.grid(images).save("picture.png")"""
     return shell, python
 
 
+def _film(path: Path, images: Sequence[Image.Image]) -> None:
+    """An MP4; H.264 wants even sides."""
+    width, height = (side + side % 2 for side in images[0].size)
+    with av.open(path, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=Fraction(1000, _FRAME), options={"crf": "16"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for image in images:
+            pixels = np.asarray(image.convert("RGB").resize((width, height)))
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
 def _along(
-    visitor: Visitor, painter: Painter, scene: Scene | None, strengths: Sequence[float]
+    visitor: Visitor,
+    painter: Painter,
+    scene: Scene | None,
+    strengths: Sequence[float],
+    quick: bool = False,
+    wanted: Callable[[], bool] | None = None,
 ) -> Float[Tensor, "n c y x"]:
     directions, last = visitor.library.directions(), visitor.last
     if last is None or last not in directions:
         raise HspaceError("move a slider first: the strip is of the last one moved")
     return painter.along(
-        scene or visitor.scene, directions, last, strengths, photos=visitor.photos, wanted=visitor.present
+        scene or visitor.scene,
+        directions,
+        last,
+        strengths,
+        photos=visitor.photos,
+        quick=quick,
+        wanted=wanted or visitor.present,
     )
 
 

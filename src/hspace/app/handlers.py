@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from random import randrange
 from typing import NamedTuple
@@ -11,26 +11,38 @@ from typing import NamedTuple
 from PIL import Image
 
 from hspace.app import exports
+from hspace.app.imports import PHOTO, bring
 from hspace.app.library import Library
 from hspace.app.painter import Painter, Superseded
+from hspace.app.tasks import Tasks
 from hspace.app.visitor import Visitor
+from hspace.app.work.bench import Opening
 from hspace.diffusion import Injection
 from hspace.errors import HspaceError
 from hspace.photos import read_photos
 
-__all__ = ["AS_FOUND", "Handlers", "Home", "Shown"]
+__all__ = ["AS_FOUND", "Controls", "Handlers", "Home", "Shown"]
 
 AS_FOUND = "as found"
 _SEEDS = 10**6  # of the dice
-_PHOTO = "photo"
 
 
 class Shown(NamedTuple):
-    """A picture on the page, the unedited one with it, and what it is and how long it took."""
+    """A picture on the page, the unedited one with it, what it is and how long it took, and a strip if one is due."""
 
     picture: Image.Image
     pair: tuple[Image.Image, Image.Image]
     words: str
+    strip: Image.Image | None = None
+
+
+class Controls(NamedTuple):
+    """Where the page's controls are, but for the sliders."""
+
+    seed: int
+    first: int
+    last: int
+    injection: str
 
 
 class Home(NamedTuple):
@@ -48,6 +60,13 @@ class Handlers:
         painter: Draws.
         files: Directions that every visitor begins with.
         name: That the model was opened by.
+        scorer: Of attributes, by name; None: none are known.
+        regions: That find parts of pictures, by name; None: none are known.
+
+    Attributes:
+        painter: Draws.
+        name: Of the model.
+        tasks: What takes long.
 
     Example:
         >>> import hspace
@@ -60,19 +79,41 @@ class Handlers:
         >>> visitor.close()
     """
 
-    def __init__(self, painter: Painter, files: tuple[Path, ...] = (), name: str = "faces64") -> None:
+    def __init__(
+        self,
+        painter: Painter,
+        files: tuple[Path, ...] = (),
+        name: str = "faces64",
+        *,
+        scorer: str | None = None,
+        regions: str | None = None,
+    ) -> None:
         self.painter, self.name = painter, name
         self._setting = painter.full.setting()
         self._library = Library(self._setting)  # read once: visitors share the tensors
         for file in files:
             self._library.add(file)
+        model = painter.full.model
+        modes = [each.setting.injection for each in self._library.directions().values() if each.setting.space == "h"]
+        setting = painter.full.setting(modes[0] if modes else "symmetric")
+        precision = str(model.dtype).removeprefix("torch.")
+        self.tasks = Tasks(painter, Opening(name, str(model.device), precision, setting, scorer, regions))
 
     def arrive(self) -> Visitor:
         """Somebody opens the page."""
         return Visitor(self._setting, self._library)
 
-    def draw(self, visitor: Visitor) -> Iterator[Shown]:
-        """A preview, then the picture; nothing more once something newer is wanted."""
+    def close(self) -> None:
+        """The end of the app."""
+        self.tasks.close()
+
+    def draw(self, visitor: Visitor, strip: bool = False) -> Iterator[Shown]:
+        """A preview, then the picture; nothing more once something newer is wanted.
+
+        Args:
+            visitor: For whom.
+            strip: Whether one is looked at, of the slider moved last: it is drawn, too, quickly and then well.
+        """
         wanted, began, scene = visitor.wanted(), time.monotonic(), visitor.scene
         directions, said = visitor.library.directions(), []
         edit = scene.edit(directions)
@@ -86,7 +127,12 @@ class Handlers:
                     for each in (scene, scene.reset())
                 )
                 said.append(f"{'preview' if quick else 'picture'} in {time.monotonic() - began:.2f} s")
-                yield Shown(after, (before, after), f"{what}: {', '.join(said)}")
+                shown = Shown(after, (before, after), f"{what}: {', '.join(said)}")
+                yield shown
+            if strip and visitor.last is not None:
+                for quick in (True, False):
+                    found = exports.strip(visitor, self.painter, scene, quick=quick, wanted=wanted)
+                    yield shown._replace(strip=found)
         except Superseded:
             return
 
@@ -113,6 +159,12 @@ class Handlers:
         window = None if whole else (int(first), int(last))
         visitor.change(window=window, injection=modes[injection])
 
+    def controls(self, visitor: Visitor) -> Controls:
+        """Where the controls are, after a recipe."""
+        scene = visitor.scene
+        first, last = scene.window or (self.painter.full.timesteps[0], 0)
+        return Controls(scene.seed, first, last, scene.injection or AS_FOUND)
+
     def photo(self, visitor: Visitor, path: str | None) -> str:
         """A photo instead of a sample; how well the model draws it.
 
@@ -122,30 +174,45 @@ class Handlers:
         if path is None:
             raise HspaceError("choose a picture first")
         image = read_photos([path], self.painter.full.model.image_shape)
-        photo = self.painter.invert(image, _PHOTO, wanted=visitor.present)
-        visitor.photos = {_PHOTO: photo}
-        visitor.change(photo=_PHOTO)
+        photo = self.painter.invert(image, PHOTO, wanted=visitor.present)
+        visitor.photos = {PHOTO: photo}
+        visitor.change(photo=PHOTO)
         return f"Reconstructed with a PSNR of {float(photo.full.psnr[0]):.1f} dB."
 
     def samples(self, visitor: Visitor) -> None:
         """Back from the photo to samples."""
         visitor.change(photo=None)
 
-    def add(self, visitor: Visitor, path: str | None) -> str:
-        """Directions from a file.
+    def strip(self, visitor: Visitor) -> Iterator[Image.Image]:
+        """That of the slider moved last, quickly and then well; nothing more once something newer is wanted.
 
         Raises:
-            HspaceError: No file of directions, or those of another model.
+            HspaceError: None was moved.
         """
-        if path is None:
-            raise HspaceError("choose a file of directions first")
-        kept = visitor.keep(Path(path))
+        wanted = visitor.newest()
         try:
-            names = visitor.library.add(kept)
-        except HspaceError:
-            kept.unlink()
-            raise
-        return f"added {', '.join(names)}"
+            for quick in (True, False):
+                yield exports.strip(visitor, self.painter, quick=quick, wanted=wanted)
+        except Superseded:
+            return
+
+    def bring(self, visitor: Visitor, paths: Sequence[str] | None) -> str:
+        """Directions, or a recipe with its files.
+
+        Raises:
+            HspaceError: As `hspace.app.imports.bring`.
+        """
+        found = bring(visitor, self.painter, [Path(path) for path in paths or []])
+        said = [f"New sliders: {', '.join(found.sliders)}."] if found.sliders else []
+        return " ".join([*said, *(["The sliders are where the recipe has them."] if found.scene else [])])
+
+    def sliders(self, visitor: Visitor) -> list[str]:
+        """All sliders as files of directions.
+
+        Raises:
+            HspaceError: There is none.
+        """
+        return [str(path) for path in exports.sliders(visitor)]
 
     def rename(self, visitor: Visitor, name: str, other: str) -> None:
         """Another name for a slider, which stays where it is.
@@ -164,7 +231,7 @@ class Handlers:
         visitor.remove(name)
 
     def take_home(self, visitor: Visitor) -> Home:
-        """Picture, recipe, strip, sweep, the files of directions, and the lines that make the picture again.
+        """Picture, recipe, strip, sweeps, the files of directions, and the lines that make the picture again.
 
         Raises:
             HspaceError: No slider was moved.
@@ -178,6 +245,6 @@ class Handlers:
             for file, image in {"picture.png": exports.picture(x_0), "strip.png": strip}.items():
                 image.save(visitor.path(file))
                 made.append(visitor.path(file))
-        made.append(exports.sweep(visitor, self.painter, scene))
+        made += exports.sweep(visitor, self.painter, scene)
         made += exports.files(visitor, scene)
         return Home([str(path) for path in made], *exports.lines(visitor, self.painter.full.model, self.name))

@@ -128,6 +128,7 @@ class Painter:
         strengths: Sequence[float],
         *,
         photos: Mapping[str, Photo] | None = None,
+        quick: bool = False,
         wanted: Callable[[], bool] = lambda: True,
     ) -> Float[Tensor, "n c y x"]:
         """The scene with one slider at several places; a turn for each, so that others come in between.
@@ -137,7 +138,8 @@ class Painter:
             HspaceError: As `draw`; a place beyond the slider's ends.
         """
         scenes = [scene.moved(slider, strength) for strength in strengths]
-        return torch.cat([self.draw(each, directions, photos=photos, wanted=wanted) for each in scenes])
+        drawn = [self.draw(each, directions, photos=photos, quick=quick, wanted=wanted) for each in scenes]
+        return torch.cat(drawn)
 
     def invert(self, image: Float[Tensor, "1 c y x"], name: str, *, wanted: Callable[[], bool] = lambda: True) -> Photo:
         """A photo on both grids, a turn for each.
@@ -151,13 +153,29 @@ class Painter:
             Superseded: It is no longer wanted.
             HspaceError: No picture of the model's shape.
         """
+        full = self._inverted(self.full, image, name, wanted)
+        return Photo(full, self._inverted(self.quick, image, name, wanted))
 
+    def again(self, full: Inversion, *, wanted: Callable[[], bool] = lambda: True) -> Photo:
+        """A photo that was inverted before, for previews too.
+
+        Args:
+            full: On the grid of the pictures, of one picture.
+            wanted: As in `invert`.
+
+        Raises:
+            Superseded: It is no longer wanted.
+            HspaceError: An inversion of another model or on another grid.
+        """
+        self.full.check(full)
+        return Photo(full, self._inverted(self.quick, full.images, full.names[0], wanted))
+
+    def _inverted(
+        self, sampler: Sampler, image: Float[Tensor, "1 c y x"], name: str, wanted: Callable[[], bool]
+    ) -> Inversion:
         def check(*_: object) -> None:
             if not wanted():
                 raise Superseded
 
-        def inverted(sampler: Sampler) -> Inversion:
-            with self._turns.taken(wanted=wanted):
-                return self._hand.submit(sampler.invert, image, names=[name], progress=check).result()
-
-        return Photo(inverted(self.full), inverted(self.quick))
+        with self._turns.taken(wanted=wanted):
+            return self._hand.submit(sampler.invert, image, names=[name], progress=check).result()

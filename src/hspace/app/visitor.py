@@ -16,6 +16,7 @@ from typing import Any
 from hspace.app.library import Library
 from hspace.app.painter import Photo
 from hspace.app.scene import Scene
+from hspace.app.work.workshop import Work
 from hspace.diffusion import Setting
 from hspace.errors import HspaceError
 
@@ -37,6 +38,7 @@ class Visitor:
         photos: By name; replaced as a whole.
         scene: Where the sliders are.
         last: The slider that was moved last.
+        work: What is done for the visitor now, or was.
 
     Example:
         >>> import hspace
@@ -58,6 +60,7 @@ class Visitor:
         self.photos: dict[str, Photo] = {}
         self.scene = Scene()
         self.last: str | None = None
+        self.work: Work | None = None
         self._tickets, self._files = itertools.count(1), itertools.count(1)
         self._newest = 0
         self._closed = False
@@ -73,6 +76,32 @@ class Visitor:
             if not self._closed:
                 self._newest = mine
         return lambda: self._newest == mine
+
+    def newest(self) -> Callable[[], bool]:
+        """Whether nothing has been requested since now: for what goes with the picture on the screen."""
+        with self._lock:
+            seen = self._newest
+        return lambda: self._newest == seen and not self._closed
+
+    def busy(self, begin: Callable[[], Work]) -> Work:
+        """Something else is done for the visitor: one thing at a time.
+
+        Args:
+            begin: Begins it.
+
+        Raises:
+            HspaceError: The visit is over.
+        """
+        with self._lock:
+            self._check_present()
+            self.idle()
+            self.work = begin()
+            return self.work
+
+    def idle(self) -> None:
+        """Nothing is done for the visitor any more."""
+        if self.work is not None:
+            self.work.cancel()
 
     def present(self) -> bool:
         """Whether the visitor is still there: for what no newer request supersedes."""
@@ -143,6 +172,14 @@ class Visitor:
             self._check_present()
             yield
 
+    def new(self, stem: str, suffix: str = ".safetensors") -> Path:
+        """A name for a file of the visitor's own that no other has.
+
+        Raises:
+            HspaceError: The visit is over.
+        """
+        return self.path(f"{stem}-{next(self._files)}{suffix}")
+
     def keep(self, file: Path) -> Path:
         """A copy of an uploaded file in the visitor's folder, under a name of its own.
 
@@ -150,7 +187,7 @@ class Visitor:
             HspaceError: The visit is over.
         """
         with self.staying():
-            kept = self.path(f"directions-{next(self._files)}.safetensors")
+            kept = self.new("directions")
             shutil.copyfile(file, kept)
             return kept
 
@@ -159,6 +196,7 @@ class Visitor:
         with self._lock:
             self._closed, self._newest = True, 0
             self.photos = {}
+            self.idle()
         with self._writing:
             self._clear()
 

@@ -15,6 +15,8 @@ from hspace.errors import HspaceError
 
 __all__ = ["command"]
 
+_SCORERS = _REGIONS = {"faces64": "portraits"}  # of bundled models
+
 
 def command(
     model: options.Model = "faces64",
@@ -28,6 +30,15 @@ def command(
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 7860,
     share: Annotated[bool, typer.Option("--share", help="Also through a public link of Gradio's.")] = False,
     auth: Annotated[str | None, typer.Option(help="USER:PASSWORD that everybody has to give.")] = None,
+    scorer: Annotated[
+        str | None,
+        typer.Option(
+            help="Of attributes, as in hspace supervised --scorer. Default: the one that comes with the model."
+        ),
+    ] = None,
+    regions: Annotated[
+        str | None, typer.Option(help="Finds parts of pictures, as in hspace jacobian --regions. Default: the model's.")
+    ] = None,
     steps: Annotated[
         int | None, typer.Option("--steps", "-s", help="Default: as the directions were found, else 20.")
     ] = None,
@@ -60,20 +71,25 @@ def command(
         sampler = Sampler.on(denoiser, of_h, batch_size=1)
     else:
         sampler = open_sampler(denoiser, steps or (len(of_h.schedule) if of_h else 20), eta or "0", start, 1)
-    handlers = Handlers(Painter(sampler), files, model)
+    handlers = Handlers(
+        Painter(sampler), files, model, scorer=scorer or _SCORERS.get(model), regions=regions or _REGIONS.get(model)
+    )
     handlers.arrive().close()  # says now what would be wrong with the files
     say(f"sliders for {model} on http://{host}:{port}")
     blocks = build(handlers)
     blocks.queue(api_open=False, default_concurrency_limit=None)
-    blocks.launch(
-        server_name=host,
-        server_port=port,
-        share=share,
-        auth=pair,
-        css=CSS,
-        quiet=True,
-        show_error=False,
-        max_file_size="20mb",
-        footer_links=[],
-        enable_monitoring=False,
-    )
+    try:
+        blocks.launch(
+            server_name=host,
+            server_port=port,
+            share=share,
+            auth=pair,
+            css=CSS,
+            quiet=True,
+            show_error=False,
+            max_file_size="20mb",
+            footer_links=[],
+            enable_monitoring=False,
+        )
+    finally:
+        handlers.close()

@@ -139,7 +139,8 @@ class Jacobian:
         Args:
             sampler: Its grid, eta and noise are those of the trajectories.
             latents: Or seeds; an inverted photo is latents too. A pooled fit streams over them.
-            progress: True for a bar, or a function of (done, total) image-steps.
+            progress: True for bars, or a function of (done, total) image-steps of each pass: that of the trajectories,
+                and that of the unit of strength.
 
         A run that is interrupted (Ctrl-C) keeps the images it has finished: `n_samples_seen_` tells how many, and
         `finish()` turns them into directions.
@@ -173,14 +174,14 @@ class Jacobian:
 
         for _, x_0 in own.stream(rows, visit=visit, progress=progress):
             self._fold(batch, x_0)
-        return self.finish()
+        return self.finish(progress=progress)
 
     @property
     def n_samples_seen_(self) -> int:
         """Number of images."""
         return sum(len(batch.found[0].values) for batch in self._seen)
 
-    def finish(self) -> Jacobian:
+    def finish(self, *, progress: Progress = False) -> Jacobian:
         """Turn what has been seen into directions; `fit` ends with it."""
         if not self._seen:
             raise HspaceError("no image was finished")
@@ -203,7 +204,7 @@ class Jacobian:
             moved = column("images").unflatten(3, self._sampler.model.image_shape)
             self.saliency_ = moved.norm(dim=3)
         self._warn()
-        self.directions_ = self._directions(vectors)
+        self.directions_ = self._directions(vectors, progress)
         return self
 
     def _check(self, sampler: Sampler) -> None:
@@ -290,7 +291,7 @@ class Jacobian:
                 stacklevel=3,
             )
 
-    def _directions(self, vectors: Float[Tensor, "n t k d"]) -> Directions:
+    def _directions(self, vectors: Float[Tensor, "n t k d"], progress: Progress) -> Directions:
         """Of vectors s v: one direction for each, with v at every timestep."""
         values = vectors.norm(dim=3)
         if bool((values == 0).any()):
@@ -299,7 +300,7 @@ class Jacobian:
         largest = units.gather(3, units.abs().argmax(3, keepdim=True))
         units = (units * largest.sign()).float()
         schedule, seeds = self._sampler.timesteps, self._unit_seeds
-        stds = standard_deviations(units.reshape(-1, 1, units.shape[3]), self._sampler, seeds)
+        stds = standard_deviations(units.reshape(-1, 1, units.shape[3]), self._sampler, seeds, progress=progress)
         stds = stds.float().cpu().reshape(*units.shape[:3], len(schedule))
         items = []
         for i, j, k in (

@@ -5,6 +5,7 @@ from hspace.plot.curves import singular_values, spectrum
 from hspace.plot.heatmaps import heatmaps
 from hspace.plot.matrices import effect_matrix
 from hspace.plot.pictures import crossed, grid, strip, to_uint8
+from hspace.plot.profiles import profiles
 
 __all__ = [
     "contest",
@@ -12,6 +13,7 @@ __all__ = [
     "effect_matrix",
     "grid",
     "heatmaps",
+    "profiles",
     "singular_values",
     "spectrum",
     "strip",
