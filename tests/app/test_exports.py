@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -202,8 +203,8 @@ def test_the_strip_is_of_the_last_moved_slider(visitor: Visitor, painter: Painte
 
 
 def test_a_sweep_goes_there_and_back(visitor: Visitor, painter: Painter) -> None:
-    path = exports.sweep(visitor, painter, frames=4)
-    assert path.parent == visitor.folder
+    path, film = exports.sweep(visitor, painter, frames=4)
+    assert path.parent == film.parent == visitor.folder
     with Image.open(path) as sweep:
         assert (sweep.format, sweep.n_frames, sweep.size) == ("GIF", 6, (256, 256))
         assert sweep.info["loop"] == 0
@@ -216,7 +217,27 @@ def test_a_sweep_goes_there_and_back(visitor: Visitor, painter: Painter) -> None
         x_0 = painter.draw(visitor.scene.moved("pc1 (2)", place), directions)
         exact = hspace.plot.to_uint8(x_0)[0].repeat(32, axis=0).repeat(32, axis=1)
         assert np.abs(frames[i] - exact).mean() < 4  # of 255: a palette
+    with av.open(film) as container:
+        shown = [frame.to_ndarray(format="rgb24").astype(float) for frame in container.decode(video=0)]
+        assert container.streams.video[0].codec_context.name == "h264"
+    assert len(shown) == 18  # three rounds
+    for i, frame in enumerate(shown):
+        assert np.abs(frame - frames[i % 6]).mean() < 12  # half of the colours' resolution
     assert [file.name for file in visitor.folder.iterdir() if file.name.startswith(".")] == []
+
+
+def test_all_sliders_in_a_file_for_each_setting(visitor: Visitor, painter: Painter) -> None:
+    visitor.rename("pc0", "smile")
+    files = exports.sliders(visitor)
+    assert [file.name for file in files] == ["sliders.safetensors", "sliders2.safetensors"]
+    found = [direction for file in files for direction in Directions.load(file)]
+    assert {direction.name for direction in found} == set(visitor.library)
+    for direction in found:
+        assert torch.equal(direction.vectors, visitor.library[direction.name].direction.vectors)
+    for name in tuple(visitor.library):
+        visitor.remove(name)
+    with pytest.raises(HspaceError, match="no slider to take home"):
+        exports.sliders(visitor)
 
 
 def test_nothing_moved_yet(painter: Painter, folder: Path) -> None:

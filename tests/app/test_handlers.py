@@ -80,11 +80,11 @@ def test_renamed_sliders_keep_their_place(handlers: Handlers, visitor: Visitor) 
 def test_files_that_are_none_leave_nothing(handlers: Handlers, visitor: Visitor, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.safetensors"
     wrong.write_bytes(b"no")
-    with pytest.raises(HspaceError):
-        handlers.add(visitor, str(wrong))
+    with pytest.raises(HspaceError, match=r"^wrong\.safetensors"):
+        handlers.bring(visitor, [str(wrong)])
     assert list(visitor.folder.iterdir()) == []
     with pytest.raises(HspaceError, match=r"choose a file of directions first"):
-        handlers.add(visitor, None)
+        handlers.bring(visitor, None)
     with pytest.raises(HspaceError, match=r"choose a picture first"):
         handlers.photo(visitor, None)
     with pytest.raises(HspaceError, match=r"move a slider first"):

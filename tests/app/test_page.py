@@ -18,7 +18,12 @@ import hspace
 from hspace.cli import app as command_line
 from hspace.directions import Directions
 
-WAIT = 15_000  # milliseconds
+WAIT = 60_000  # milliseconds: a bound, for machines with much else to do
+LONG = 120_000  # of a search, whose process starts first
+SCORER = """
+def score(images):
+    return {"red": images[:, 0].mean((1, 2)), "green": images[:, 1].mean((1, 2))}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny.scheduler().save_pretrained(folder / "model" / "scheduler")
     sampler = hspace.Sampler(hspace.load(folder / "model", device="cpu"), 6, 0.0, batch_size=1)
     pcs = hspace.PCA(3, injection="asymmetric").fit(sampler, range(12)).directions_
+    (folder / "own.py").write_text(SCORER)
     Directions([30.0 * item for item in pcs]).renamed({f"30 pc{i}": f"pc{i}" for i in range(3)}).save(
         folder / "pcs.safetensors"
     )
@@ -39,19 +45,28 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(folder: Path) -> Iterator[str]:
     """The app, as `hspace app` builds it, in a thread."""
     from hspace.app.handlers import Handlers
-    from hspace.app.page import CSS, build
+    from hspace.app.page import CSS, JS, build
     from hspace.app.painter import Painter
 
     model = hspace.load(folder / "model", device="cpu")
     directions = Directions.load(folder / "pcs.safetensors")
     sampler = hspace.Sampler.on(model, directions.setting, batch_size=1)
-    blocks = build(Handlers(Painter(sampler, 3), (folder / "pcs.safetensors",), str(folder / "model")))
+    scorer = f"{folder / 'own.py'}:score"
+    handlers = Handlers(Painter(sampler, 3), (folder / "pcs.safetensors",), str(folder / "model"), scorer=scorer)
+    blocks = build(handlers)
     blocks.queue(api_open=False, default_concurrency_limit=None)
     _, address, _ = blocks.launch(
-        prevent_thread_lock=True, server_name="127.0.0.1", quiet=True, css=CSS, footer_links=[], max_file_size="1mb"
+        prevent_thread_lock=True,
+        server_name="127.0.0.1",
+        quiet=True,
+        css=CSS,
+        js=JS,
+        footer_links=[],
+        max_file_size="1mb",
     )
     yield address
     blocks.close()
+    handlers.close()
 
 
 @pytest.fixture
@@ -70,7 +85,7 @@ def finished(seen: Visit, what: str = "seed 0") -> bytes:
         arg=what,
         timeout=WAIT,
     )
-    seen.page.wait_for_selector("#picture img", timeout=WAIT)
+    seen.page.wait_for_selector("#picture img", state="attached", timeout=WAIT)  # perhaps under another tab
     source = seen.page.get_attribute("#picture img", "src")
     assert source is not None
     return seen.page.request.get(source).body()
@@ -86,6 +101,31 @@ def move(seen: Visit, name: str, presses: int, what: str) -> bytes:
 
 def pixels(png: bytes) -> Image.Image:
     return Image.open(io.BytesIO(png)).convert("RGB")
+
+
+def taken(seen: Visit, folder: Path) -> list[Path]:
+    """The files that are offered, downloaded."""
+    seen.page.wait_for_selector("#files a[download]", timeout=WAIT)
+    found = []
+    for link in seen.page.locator("#files a[download]").all():
+        source, name = link.get_attribute("href"), link.get_attribute("download")
+        assert source is not None
+        assert name is not None
+        found.append(folder / Path(name).name)
+        found[-1].write_bytes(seen.page.request.get(source).body())
+    return found
+
+
+def tab(seen: Visit, name: str) -> None:
+    seen.page.get_by_role("tab", name=name).click()
+
+
+def told(seen: Visit, words: str) -> str:
+    """What the work says in the end."""
+    seen.page.wait_for_function(
+        "words => (document.querySelector('#work')?.innerText ?? '').includes(words)", arg=words, timeout=LONG
+    )
+    return seen.page.inner_text("#work")
 
 
 def toast(seen: Visit) -> str:
@@ -120,13 +160,9 @@ def test_a_recipe_makes_the_very_same_picture(
     seen.page.click("text=Take it home")
     seen.page.click("#export")
     seen.page.wait_for_selector("#files a[download]", timeout=WAIT)
-    for link in seen.page.locator("#files a[download]").all():
-        source, name = link.get_attribute("href"), link.get_attribute("download")
-        assert source is not None
-        assert name is not None
-        (tmp_path / Path(name).name).write_bytes(seen.page.request.get(source).body())
+    taken(seen, tmp_path)
     names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == ["pcs.safetensors", "picture.png", "recipe.json", "strip.png", "sweep.gif"]
+    assert names == ["pcs.safetensors", "picture.png", "recipe.json", "strip.png", "sweep.gif", "sweep.mp4"]
     line = seen.page.inner_text("#shell .cm-content").strip()
     assert line.startswith("hspace edit --recipe recipe.json")
     monkeypatch.chdir(tmp_path)
@@ -178,18 +214,168 @@ def test_sliders_are_added_renamed_removed_and_searched(seen: Visit, folder: Pat
     seen.page.set_input_files("#add input[type=file]", copy)
     seen.page.wait_for_selector("input[type=range][aria-label*='smile']", timeout=WAIT)
     assert pixels(move(seen, "smile", 20, "seed 0, 2 smile")).tobytes() != pixels(first).tobytes()
-    seen.page.fill("#name textarea, #name input", "smile")
+    choose(seen, "#name", "smile")
     seen.page.fill("#other textarea, #other input", "grin")
     seen.page.click("#rename")
     seen.page.wait_for_selector("input[type=range][aria-label*='grin']", timeout=WAIT)
     assert float(seen.page.input_value("input[type=range][aria-label*='grin']")) == 2.0
     seen.page.fill("#search textarea, #search input", "gri")
     seen.page.wait_for_function("document.querySelectorAll('.hspace-slider').length === 1", timeout=WAIT)
-    seen.page.fill("#name textarea, #name input", "grin")
+    choose(seen, "#name", "grin")
     seen.page.click("#remove")
     assert finished(seen) == first
     seen.page.click("#remove")
-    assert "there is no slider 'grin'" in toast(seen)
+    assert "choose a slider first" in toast(seen)
+
+
+def choose(seen: Visit, dropdown: str, *names: str) -> None:
+    """By the keyboard."""
+    for name in names:
+        seen.page.fill(f"{dropdown} input", name)
+        seen.page.keyboard.press("Enter")
+    seen.page.keyboard.press("Tab")  # its list closes
+
+
+def test_draw_a_mask_and_discover(seen: Visit) -> None:
+    first = finished(seen)
+    tab(seen, "Discover")
+    seen.page.click("text=What changes this picture")
+    seen.page.click("#place")
+    canvas = seen.page.locator("#canvas canvas[data-ready]")
+    canvas.wait_for(timeout=WAIT)
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    seen.page.mouse.move(x - 60, y)
+    seen.page.mouse.down()
+    seen.page.mouse.move(x + 10, y, steps=8)
+    seen.page.mouse.up()
+    seen.page.check("#still input")
+    seen.page.click("#jacobian")
+    words = told(seen, "and a slider now")
+    name = words.split("now: ")[1].split(",")[0]
+    assert name.startswith("part t")
+    tab(seen, "Sliders")
+    seen.page.wait_for_selector(f"input[type=range][aria-label*='{name}']", timeout=WAIT)
+    moved = move(seen, name, 30, f"seed 0, 3 {name}")
+    assert pixels(moved).tobytes() != pixels(first).tobytes()
+
+
+def test_cancel_a_search(seen: Visit) -> None:
+    tab(seen, "Discover")
+    seen.page.fill("#pca-samples input[type=number]", "1000")
+    seen.page.click("#pca")
+    told(seen, "%")
+    assert seen.page.get_attribute("#work progress", "value") is not None
+    assert seen.page.locator(".hspace-slider").count() == 3
+    moved = move_behind(seen, "pc0", 20, "seed 0, 2 pc0")  # pictures go on meanwhile
+    assert moved
+    seen.page.click("#cancel")
+    assert told(seen, "Cancelled.") == "Cancelled."
+    seen.page.wait_for_selector("#cancel", state="hidden", timeout=WAIT)
+    assert seen.page.locator(".hspace-slider").count() == 3
+
+
+def move_behind(seen: Visit, name: str, presses: int, what: str) -> bytes:
+    """Moves a slider under the other tab."""
+    tab(seen, "Sliders")
+    return move(seen, name, presses, what)
+
+
+def test_components_are_found_and_disentangled(seen: Visit, tmp_path: Path) -> None:
+    tab(seen, "Discover")
+    seen.page.fill("#pca-samples input[type=number]", "20")
+    seen.page.fill("#pca-components input[type=number]", "2")
+    seen.page.click("#pca")
+    told(seen, "pc0 (2), pc1 (2)")
+    tab(seen, "Disentangle")
+    choose(seen, "#tangled", "pc0 (2)")
+    choose(seen, "#others", "pc1", "pc2")
+    seen.page.click("#disentangle")
+    told(seen, "pc0 (2) without pc1, pc2")
+    seen.page.wait_for_selector("#profile img", timeout=WAIT)
+    assert "red" in seen.page.inner_text("#effects")
+    tab(seen, "Sliders")
+    name = "pc0 (2) without pc1, pc2"
+    seen.page.wait_for_selector(f"input[type=range][aria-label*='{name}']", timeout=WAIT)
+    seen.page.click("text=Take it home")
+    seen.page.click("#export-sliders")
+    names = Directions.load(taken(seen, tmp_path)[0]).names
+    assert names == ("pc0", "pc1", "pc2", "pc0 (2)", "pc1 (2)", name)
+
+
+def test_a_recipe_is_brought_back(seen: Visit, visit: Open, server: str, tmp_path: Path) -> None:
+    seen.page.fill("#seed input", "8")
+    shown = move(seen, "pc1", 25, "seed 8, 2.5 pc1")
+    seen.page.click("text=Take it home")
+    seen.page.click("#export")
+    recipe = next(path for path in taken(seen, tmp_path) if path.suffix == ".json")
+    other = visit(server)
+    finished(other)
+    other.page.click("text=Add, rename, remove")
+    other.page.set_input_files("#add input[type=file]", recipe)
+    assert finished(other, "seed 8, 2.5 pc1") == shown
+    assert other.page.input_value("#seed input") == "8"
+    slider = "input[type=range][aria-label*='pc1']"
+    other.page.wait_for_function(f"document.querySelector(\"{slider}\")?.value === '2.5'", timeout=WAIT)
+    other.page.set_input_files("#add input[type=file]", [])
+    recipe.write_text("{}")
+    other.page.reload()
+    finished(other)
+    other.page.click("text=Add, rename, remove")
+    other.page.set_input_files("#add input[type=file]", recipe)
+    assert "recipe.json: expected a recipe" in toast(other)
+
+
+def test_the_strip_follows_the_slider_moved_last(seen: Visit) -> None:
+    tab(seen, "Strip")
+    assert "move a slider first" in toast(seen)
+    move(seen, "pc0", 10, "seed 0, pc0")
+    seen.page.wait_for_selector("#strip img", timeout=WAIT)
+    first = seen.page.get_attribute("#strip img", "src")
+    move(seen, "pc1", 10, "seed 0, pc0 + pc1")
+    seen.page.wait_for_function(f"document.querySelector('#strip img').src !== '{first}'", timeout=WAIT)
+    tab(seen, "Before and after")
+    seen.page.wait_for_selector("#compared img", timeout=WAIT)
+
+
+def test_everything_has_a_name_and_is_reached_by_the_keyboard(seen: Visit) -> None:
+    """By Tab alone; what is one of several, such as a tab or a radio button, by the arrows from there."""
+    for name in ("Advanced", "Your photo", "Take it home", "Add, rename, remove"):
+        seen.page.click(f"text={name}")
+    names = seen.page.evaluate(NAMES)
+    assert [entry for entry in names if not entry["name"]] == []
+    reached = set()
+    seen.page.focus("#words, body")
+    for _ in range(200):
+        seen.page.keyboard.press("Tab")
+        reached.add(seen.page.evaluate("document.activeElement.closest('[id]')?.id ?? ''"))
+    for control in (
+        "seed",
+        "lock",
+        "dice",
+        "reset",
+        "first",
+        "last",
+        "injection",
+        "back",
+        "export",
+        "search",
+        "rename",
+    ):
+        assert control in reached or any(control in name for name in reached), control
+    assert seen.page.locator(".hspace-slider input[type=range]").count() == 3
+
+
+NAMES = """() => [...document.querySelectorAll("button, input, select, textarea, [role=slider], [role=tab]")]
+  .filter(element => element.offsetParent && element.type !== 'file')
+  .map(element => ({
+    html: element.outerHTML.slice(0, 200),
+    name: (element.getAttribute('aria-label') || element.innerText || element.title || element.placeholder
+      || [...(element.labels ?? [])].map(label => label.innerText).join(' ')
+      || document.getElementById(element.getAttribute('aria-labelledby'))?.innerText || '').trim(),
+  }))"""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -214,21 +214,21 @@ class Handlers:
         """
         return [str(path) for path in exports.sliders(visitor)]
 
-    def rename(self, visitor: Visitor, name: str, other: str) -> None:
+    def rename(self, visitor: Visitor, name: str | None, other: str) -> None:
         """Another name for a slider, which stays where it is.
 
         Raises:
-            HspaceError: As `Library.rename`.
+            HspaceError: None chosen; as `Library.rename`.
         """
-        visitor.rename(name, other)
+        visitor.rename(_chosen(name), other)
 
-    def remove(self, visitor: Visitor, name: str) -> None:
+    def remove(self, visitor: Visitor, name: str | None) -> None:
         """A slider goes.
 
         Raises:
-            HspaceError: There is none of the name.
+            HspaceError: None chosen; there is none of the name.
         """
-        visitor.remove(name)
+        visitor.remove(_chosen(name))
 
     def take_home(self, visitor: Visitor) -> Home:
         """Picture, recipe, strip, sweeps, the files of directions, and the lines that make the picture again.
@@ -248,3 +248,9 @@ class Handlers:
         made += exports.sweep(visitor, self.painter, scene)
         made += exports.files(visitor, scene)
         return Home([str(path) for path in made], *exports.lines(visitor, self.painter.full.model, self.name))
+
+
+def _chosen(name: str | None) -> str:
+    if not name:
+        raise HspaceError("choose a slider first")
+    return name

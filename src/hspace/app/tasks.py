@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Generator, Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
 
-from hspace.app import exports
-from hspace.app.brush import drawn
+from hspace.app.brush import painted
 from hspace.app.painter import Painter, photo_of
 from hspace.app.scene import Scene
 from hspace.app.turns import Superseded
@@ -22,7 +20,7 @@ from hspace.app.work.workshop import Work, Workshop
 from hspace.attributes import load_scorer, scored
 from hspace.directions import Direction, Directions
 from hspace.errors import HspaceError
-from hspace.plot import profiles
+from hspace.plot import profiles, to_uint8
 
 __all__ = ["Profile", "Step", "Tasks"]
 
@@ -77,9 +75,9 @@ class Tasks:
         return list(scored(scorer, self.painter.draw(Scene(), {}, quick=True).float()))
 
     def canvas(self, visitor: Visitor) -> Image.Image:
-        """The picture without an edit, to draw on: it is there that a Jacobian looks."""
+        """The picture without an edit, to paint on: it is there that a Jacobian looks."""
         x_0 = self.painter.draw(visitor.scene.reset(), {}, photos=visitor.photos, wanted=visitor.present)
-        picture = exports.picture(x_0)
+        picture = Image.fromarray(to_uint8(x_0)[0])  # without a margin: what is painted is where it is seen
         factor = max(1, -(-_CANVAS // min(picture.size)))
         return picture.resize((factor * picture.width, factor * picture.height), Image.Resampling.NEAREST)
 
@@ -92,28 +90,28 @@ class Tasks:
         return self._search(visitor, ComponentSearch(int(components), int(samples)), "components")
 
     def picture(
-        self, visitor: Visitor, timestep: int, components: float, layers: Sequence[Path], part: str, still: bool
+        self, visitor: Visitor, timestep: int, components: float, paint: str | None, part: str, still: bool
     ) -> Iterator[Step]:
-        """What changes this picture, or what was drawn on it, or a part of it by name or box.
+        """What changes this picture, or what was painted on it, or a part of it by name or box.
 
         Raises:
-            HspaceError: A number out of range; both something drawn and a part; no such part.
+            HspaceError: A number out of range; both something painted and a part; no such part.
         """
         shape = self.painter.full.model.image_shape
-        paint = drawn(layers, (shape[1], shape[2]))
-        if paint is not None and part:
-            raise HspaceError(f"either draw on the picture or name a part ({part}), not both")
+        painted_on = painted(paint, (shape[1], shape[2]))
+        if painted_on is not None and part:
+            raise HspaceError(f"either paint on the picture or name a part ({part}), not both")
         if part and "," not in part and self.opening.regions is None:
-            raise HspaceError(f"no parts are known by name here: draw {part!r}, or give a box x0,y0,x1,y1")
+            raise HspaceError(f"no parts are known by name here: paint {part!r}, or give a box x0,y0,x1,y1")
         scene, mask, photo = visitor.scene, None, None
         with visitor.staying():
-            if paint is not None:
+            if painted_on is not None:
                 mask = visitor.new("mask", ".png")
-                paint.save(mask)
+                painted_on.save(mask)
             if (shown := photo_of(scene, visitor.photos)) is not None:
                 photo = visitor.new("inversion")
                 shown.full.save(photo)
-        files = {name: str(path) for name, path in {"drawn": mask, "photo": photo}.items() if path is not None}
+        files = {name: str(path) for name, path in {"painted": mask, "photo": photo}.items() if path is not None}
         job = PictureSearch(scene.seed, timestep, int(components), part=part or None, still=still, **files)
         yield from self._search(visitor, job, "picture")
 

@@ -51,7 +51,7 @@ def command(
     """Open the sliders in a browser: samples, your own photo, recipes to take home."""
     try:
         from hspace.app.handlers import Handlers
-        from hspace.app.page import CSS, build
+        from hspace.app.page import CSS, JS, build
         from hspace.app.painter import Painter
     except ImportError as error:
         raise HspaceError(f"the app needs Gradio ({error}): pip install 'hspace[app]'") from error
@@ -85,6 +85,7 @@ def command(
             share=share,
             auth=pair,
             css=CSS,
+            js=JS,
             quiet=True,
             show_error=False,
             max_file_size="20mb",

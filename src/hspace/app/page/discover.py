@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import gradio as gr
 
 from hspace.app.messages import told
+from hspace.app.page.canvas import canvas, placed
 from hspace.app.page.events import SILENT, Here
 from hspace.app.page.work import Bar, begins
 
@@ -45,36 +43,19 @@ def discover(here: Here, bar: Bar) -> None:
 
 def _picture(here: Here, bar: Bar) -> None:
     tasks = here.handlers.tasks
-    place = gr.Button("Put the picture here, to draw on", elem_id="place")
-    canvas = gr.ImageEditor(
-        label="What shall change",
-        type="filepath",
-        sources=(),
-        transforms=(),
-        layers=False,
-        brush=gr.Brush(default_size=24, colors=["#ff00aa"], color_mode="fixed"),
-        eraser=gr.Eraser(default_size=24),
-        elem_id="canvas",
-        height=360,
-        buttons=[],
-    )
-    canvas.preprocess = _layers  # type: ignore[method-assign,assignment]
-    gr.Markdown("Nothing drawn means the whole picture.")
+    place = gr.Button("Put the picture here, to paint on", elem_id="place")
+    brush = canvas("canvas")
+    gr.Markdown("Nothing painted means the whole picture.")
     part = gr.Textbox(label="Or a part by name, or a box x0,y0,x1,y1", elem_id="part")
     places = tasks.timesteps()
     timestep = gr.Radio(list(places.items()), value=list(places.values())[1], label="Where to look", elem_id="where")
     components = gr.Slider(1, 6, 3, step=1, label="Directions", elem_id="jacobian-components")
     still = gr.Checkbox(False, label="Keep the rest of the picture still", elem_id="still")
-    place.click(told(tasks.canvas), here.visitor, canvas, **SILENT)
+    place.click(told(lambda visitor: placed(tasks.canvas(visitor))), here.visitor, brush, **SILENT)
     begins(
         gr.Button("Search this picture", elem_id="jacobian").click,
         tasks.picture,
-        [timestep, components, canvas, part, still],
+        [timestep, components, brush, part, still],
         here,
         bar,
     )
-
-
-def _layers(payload: Any) -> list[Path]:
-    """Files of what was drawn; whether they are pictures is for `hspace.app.brush` to find out."""
-    return [] if payload is None else [Path(layer.path) for layer in payload.layers if layer is not None]

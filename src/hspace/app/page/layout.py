@@ -19,7 +19,7 @@ from hspace.app.page.sliders import sliders
 from hspace.app.page.work import work
 from hspace.app.visitor import Visitor
 
-__all__ = ["CSS", "build"]
+__all__ = ["CSS", "JS", "build"]
 
 _STAY = 3600  # seconds that a visitor may be silent
 CSS = """
@@ -32,10 +32,15 @@ CSS = """
 #work progress::-webkit-progress-value { background: var(--color-accent); }
 #work progress::-moz-progress-bar { background: var(--color-accent); }
 """
+JS = """() => new MutationObserver(() => {
+  for (const button of document.querySelectorAll("#picture button, #strip button, #profile button"))
+    if (!button.innerText && !button.ariaLabel && !button.title) button.ariaLabel = "the picture";
+}).observe(document.body, {childList: true, subtree: true})"""
+"""Names what Gradio leaves without one: a picture is a button, which a screen reader calls by its name."""
 
 
 def build(handlers: Handlers) -> gr.Blocks:
-    """The app, to be launched with `css=CSS`."""
+    """The app, to be launched with `css=CSS, js=JS`."""
     visitors: weakref.WeakValueDictionary[str, Visitor] = weakref.WeakValueDictionary()  # by session, while they stay
 
     def arrive(request: gr.Request) -> tuple[Visitor, int, int]:
@@ -67,7 +72,7 @@ def build(handlers: Handlers) -> gr.Blocks:
                     with gr.Tab("Disentangle"):
                         disentangle(here, bar)
                 for component in bar:  # below the tabs, for all of them
-                    component.render()
+                    component.render()  # type: ignore[no-untyped-call]
         arrived: Any = blocks.load(arrive, None, [visitor, revision, controls[0]], **SILENT)
         drawn(arrived.then, here)
         blocks.unload(unload)

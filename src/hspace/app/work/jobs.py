@@ -99,7 +99,7 @@ class PictureSearch:
         seed: Of the sample.
         timestep: Where to look.
         components: 1 to 6.
-        drawn: File of a mask: grey, at the size of x_t.
+        painted: File of a mask: grey, at the size of x_t.
         part: A box "x0,y0,x1,y1" or the name of a region instead; neither: the whole picture.
         photo: File of an inversion, instead of a sample.
         still: Whether to leave the rest of the picture alone: five modes of it (`outside_rank`).
@@ -111,15 +111,15 @@ class PictureSearch:
     seed: int = 0
     timestep: int = 0
     components: int = 3
-    drawn: str | None = None
+    painted: str | None = None
     part: str | None = None
     photo: str | None = None
     still: bool = False
 
     def __post_init__(self) -> None:
         _check("components", self.components, 1, 6)
-        if self.still and not self.drawn and not self.part:
-            raise HspaceError("to leave the rest of the picture alone, say first what the rest is: draw on it")
+        if self.still and not self.painted and not self.part:
+            raise HspaceError("to leave the rest of the picture alone, say first what the rest is: paint on it")
 
     def passes(self, steps: int) -> tuple[float, ...]:
         """See `Job`."""
@@ -128,8 +128,8 @@ class PictureSearch:
     def run(self, bench: Bench, progress: Progress) -> Done:
         """See `Job`."""
         mask: Mask | None = self.part
-        if self.drawn is not None:  # as numbers: directions remember a text, and this one names a visitor's folder
-            with Image.open(self.drawn) as grey:
+        if self.painted is not None:  # as numbers: directions remember a text, and this one names a visitor's folder
+            with Image.open(self.painted) as grey:
                 mask = np.array(grey) > 127
         jacobian = Jacobian(
             self.components,

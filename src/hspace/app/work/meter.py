@@ -11,7 +11,7 @@ _SURE = 2.0  # seconds after which the time left is worth telling
 
 
 class Meter:
-    """Takes (done, total) of one pass after the other; a new pass begins where `done` falls.
+    """Takes (done, total) of one pass after the other; a new pass begins where `done` falls, or `total` is another.
 
     Args:
         costs: What is expected of each pass, in any unit.
@@ -35,14 +35,15 @@ class Meter:
         self._costs = costs
         self._clock = clock
         self._began = clock()
-        self._pass, self._done = 0, 0
+        self._pass, self._done, self._total = 0, 0, 0
         self.fraction = 0.0
 
     def __call__(self, done: int, total: int) -> None:
         """So much of a pass is done."""
-        if done <= self._done and self._pass + 1 < len(self._costs):
+        another = self._total and (done <= self._done or total != self._total)
+        if another and self._pass + 1 < len(self._costs):
             self._pass += 1
-        self._done = done
+        self._done, self._total = done, total
         before = sum(self._costs[: self._pass])
         now = (before + self._costs[self._pass] * min(1.0, done / max(total, 1))) / sum(self._costs)
         self.fraction = max(self.fraction, now)
