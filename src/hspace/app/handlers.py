@@ -13,10 +13,10 @@ from PIL import Image
 from hspace.app import exports
 from hspace.app.library import Library
 from hspace.app.painter import Painter, Superseded
+from hspace.app.uploads import read_photo
 from hspace.app.visitor import Visitor
 from hspace.diffusion import Injection
 from hspace.errors import HspaceError
-from hspace.photos import read_photos
 
 __all__ = ["AS_FOUND", "Handlers", "Home", "Shown"]
 
@@ -121,7 +121,7 @@ class Handlers:
         """
         if path is None:
             raise HspaceError("choose a picture first")
-        image = read_photos([path], self.painter.full.model.image_shape)
+        image = read_photo(Path(path), self.painter.full.model.image_shape)
         photo = self.painter.invert(image, _PHOTO, wanted=visitor.present)
         visitor.photos = {_PHOTO: photo}
         visitor.change(photo=_PHOTO)
@@ -142,7 +142,7 @@ class Handlers:
         kept = visitor.keep(Path(path))
         try:
             names = visitor.library.add(kept)
-        except HspaceError:
+        except BaseException:  # nothing is kept of what is no slider
             kept.unlink()
             raise
         return f"added {', '.join(names)}"

@@ -1,0 +1,87 @@
+"""The page on a port, with what may be reached of it, and a folder of this process's own for what visitors send."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import gradio as gr
+from starlette.middleware import Middleware
+
+from hspace.app.guard import Guard
+from hspace.app.handlers import Handlers
+from hspace.app.page import CSS, build
+from hspace.app.uploads import MAX_BYTES
+
+__all__ = ["opened", "private_folder"]
+
+
+@contextmanager
+def opened(
+    handlers: Handlers,
+    *,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    share: bool = False,
+    auth: tuple[str, str] | None = None,
+) -> Iterator[gr.Blocks]:
+    """The app, listening until the end of the block.
+
+    Args:
+        handlers: What it does.
+        host: Address to listen on.
+        port: Port to listen on; None: a free one.
+        share: Also through a public link of Gradio's.
+        auth: User and password that everybody has to give.
+
+    Yields:
+        Gradio's blocks; `local_url` is the address, `block_thread()` waits for Ctrl-C.
+
+    Raises:
+        OSError: The port is taken.
+    """
+    folder = private_folder()  # before there are components, which keep its name
+    blocks = build(handlers)
+    blocks.queue(api_open=False, default_concurrency_limit=None)
+    blocks.launch(
+        server_name=host,
+        server_port=port,
+        share=share,
+        auth=auth,
+        css=CSS,
+        quiet=True,
+        show_error=False,
+        max_file_size=MAX_BYTES,
+        footer_links=[],
+        enable_monitoring=False,
+        ssr_mode=False,  # of Node, which would answer for files itself
+        mcp_server=False,
+        prevent_thread_lock=True,
+        app_kwargs={"middleware": [Middleware(Guard, folder=folder, max_bytes=MAX_BYTES)]},
+    )
+    try:
+        yield blocks
+    finally:
+        blocks.close(verbose=False)
+
+
+@functools.cache
+def private_folder() -> Path:
+    """Where Gradio keeps uploads and pictures: of this process alone, readable by its user alone, gone with it.
+
+    Gradio's default is one folder for all apps of a machine, which each of them hands out.
+    """
+    parent = os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir()
+    folder = Path(tempfile.mkdtemp(prefix=f"hspace-app-{secrets.token_hex(16)}-", dir=parent)).resolve()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
+    os.environ["GRADIO_EXAMPLES_CACHE"] = str(folder / "examples")  # else in the working directory
+    os.environ.setdefault("GRADIO_RUN_HISTORY", "False")  # which would keep every picture in the browser
+    return folder
