@@ -16,9 +16,10 @@ import httpx
 import pytest
 from tests.app.wire import API, Route, Wire, file_data, routes
 
+from hspace.app.folder import private_folder
 from hspace.app.guard import ASSETS, PAGE, PUBLIC
 from hspace.app.handlers import Handlers
-from hspace.app.serving import opened, private_folder
+from hspace.app.serving import opened
 from hspace.directions import BUNDLED
 
 SECRET = b"nobody shall read this"

@@ -1,26 +1,20 @@
-"""The page on a port, with what may be reached of it, and a folder of this process's own for what visitors send."""
+"""The page on a port, the guard before it."""
 
 from __future__ import annotations
 
-import atexit
-import functools
-import os
-import secrets
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import gradio as gr
 from starlette.middleware import Middleware
 
+from hspace.app.folder import private_folder
 from hspace.app.guard import Guard
 from hspace.app.handlers import Handlers
 from hspace.app.page import CSS, build
 from hspace.app.uploads import MAX_BYTES
 
-__all__ = ["opened", "private_folder"]
+__all__ = ["opened"]
 
 
 @contextmanager
@@ -70,18 +64,3 @@ def opened(
         yield blocks
     finally:
         blocks.close(verbose=False)
-
-
-@functools.cache
-def private_folder() -> Path:
-    """Where Gradio keeps uploads and pictures: of this process alone, readable by its user alone, gone with it.
-
-    Gradio's default is one folder for all apps of a machine, which each of them hands out.
-    """
-    parent = os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir()
-    folder = Path(tempfile.mkdtemp(prefix=f"hspace-app-{secrets.token_hex(16)}-", dir=parent)).resolve()
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    os.environ["GRADIO_TEMP_DIR"] = str(folder)
-    os.environ["GRADIO_EXAMPLES_CACHE"] = str(folder / "examples")  # else in the working directory
-    os.environ.setdefault("GRADIO_RUN_HISTORY", "False")  # which would keep every picture in the browser
-    return folder

@@ -40,6 +40,9 @@ def command(
     dtype: options.Dtype = "float32",
 ) -> None:
     """Open the sliders in a browser: samples, your own photo, recipes to take home."""
+    from hspace.app.folder import private_folder
+
+    private_folder()  # before Gradio is imported, which makes its own elsewhere
     try:
         from hspace.app.handlers import Handlers
         from hspace.app.painter import Painter
