@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import copy
 import hashlib
 import importlib
 import io
@@ -87,6 +88,7 @@ class Page:
         self.values: dict[int, Any] = {}
         self.waiting: dict[str, int] = {}  # events under way
         self.early: dict[str, list[dict[str, Any]]] = {}  # messages that overtook the answer to their request
+        self.parts: dict[str, list[Any]] = {}  # what events that go on have shown
         self.words: list[tuple[float, str]] = []  # as they appeared
         self._tasks: set[asyncio.Task[None]] = set()
         self._joining = 0
@@ -171,21 +173,25 @@ class Page:
         if name and name not in self.waiting:
             self.early.setdefault(name, []).append(message)
         elif message["msg"] == "process_generating" and message["success"]:
-            self._show(self.waiting[name], message["output"])
+            output, before = message["output"], self.parts.get(name)
+            if before is not None:  # all but the first tell what has changed
+                output["data"] = [_changed(*each) for each in zip(before, output["data"], strict=True)]
+            self.parts[name] = copy.deepcopy(output["data"])
+            self._show(self.waiting[name], output)
         elif message["msg"] == "process_completed":
-            event = self.waiting.pop(name)
-            if not message["success"]:
+            self.parts.pop(name, None)
+            event, done = self.waiting.pop(name), message["success"]
+            if done:
+                self._show(event, message["output"])
+            elif message["output"].get("visible", True):
                 self.tally.wrong.append(f"an event failed: {str(message['output'])[:200]}")
-                return
-            self._show(event, message["output"])
             for number, other in self.events.items():
-                if other.get("trigger_after") == event and not other.get("trigger_only_on_failure"):
+                only = other.get("trigger_only_on_failure" if done else "trigger_only_on_success")
+                if other.get("trigger_after") == event and not only:
                     self.trigger(number)
 
     def _show(self, event: int, output: dict[str, Any]) -> None:
         for number, value in zip(self.events[event]["outputs"], output.get("data") or [], strict=False):
-            if isinstance(value, list) and all(isinstance(each, list) for each in value):
-                continue  # what has changed since the message before, if anything; the last one has all of it again
             if isinstance(value, dict) and value.get("__type__") == "update":
                 if "value" not in value:
                     continue
@@ -304,6 +310,25 @@ def verify(tally: Tally, painter: Painter, directions: Directions) -> int:
         if set(seen) != {mine}:
             tally.wrong.append(f"{scene.to_json()}: {sum(seen.values()) - seen[mine]} of {sum(seen.values())} differ")
     return len(tally.shown)
+
+
+def _changed(value: Any, changes: list[Any]) -> Any:
+    """As Gradio's pages read what has changed."""
+    root: Any = {"value": copy.deepcopy(value)}
+    for action, path, new in changes:
+        steps: list[Any] = ["value", *path]
+        way, last, here = steps[:-1], steps[-1], root
+        for step in way:
+            here = here[step]
+        if action == "append":
+            here[last] += new
+        elif action == "delete":
+            del here[last]
+        elif action == "add" and isinstance(here, list):
+            here.insert(last, new)
+        else:
+            here[last] = new
+    return root["value"]
 
 
 def _key(scene: Scene) -> tuple[Any, ...]:

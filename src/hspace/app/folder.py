@@ -29,5 +29,4 @@ def private_folder() -> Path:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
     os.environ["GRADIO_EXAMPLES_CACHE"] = str(folder / "examples")  # else in the working directory
-    os.environ.setdefault("GRADIO_RUN_HISTORY", "False")  # which would keep every picture in the browser
     return folder

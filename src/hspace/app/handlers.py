@@ -72,23 +72,25 @@ class Handlers:
         return Visitor(self._setting, self._library)
 
     def draw(self, visitor: Visitor) -> Iterator[Shown]:
-        """A preview, then the picture; nothing more once something newer is wanted."""
+        """A preview, then the picture.
+
+        Raises:
+            Superseded: Something newer is wanted. Ending as if all were well would not do: Gradio repeats in the end
+                what was yielded last, or empties the page if nothing was, and that may be after the newer picture.
+        """
         wanted, began, scene = visitor.wanted(), time.monotonic(), visitor.scene
         directions, said = visitor.library.directions(), []
         edit = scene.edit(directions)
         what = (scene.photo or f"seed {scene.seed}") + (f", {edit.name}" if edit else "")
-        try:
-            for quick in (True, False):
-                after, before = (
-                    exports.picture(
-                        self.painter.draw(each, directions, photos=visitor.photos, quick=quick, wanted=wanted)
-                    )
-                    for each in (scene, scene.reset())
-                )
-                said.append(f"{'preview' if quick else 'picture'} in {time.monotonic() - began:.2f} s")
-                yield Shown(after, (before, after), f"{what}: {', '.join(said)}")
-        except Superseded:
-            return
+        for quick in (True, False):
+            after, before = (
+                exports.picture(self.painter.draw(each, directions, photos=visitor.photos, quick=quick, wanted=wanted))
+                for each in (scene, scene.reset())
+            )
+            said.append(f"{'preview' if quick else 'picture'} in {time.monotonic() - began:.2f} s")
+            yield Shown(after, (before, after), f"{what}: {', '.join(said)}")
+        if not wanted():
+            raise Superseded
 
     def moving(self, slider: str) -> Callable[[Visitor, float | None], None]:
         """What moving a slider does."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -42,6 +43,10 @@ def opened(
         OSError: The port is taken.
     """
     folder = private_folder()  # before there are components, which keep its name
+    os.environ.setdefault("GRADIO_RUN_HISTORY", "False")  # which would keep every picture in the browser
+    # Statistics for a page that is off: by default of 10,000 events, all gone through after each.
+    os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
+    os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(10**9))
     blocks = build(handlers)
     blocks.queue(api_open=False, default_concurrency_limit=None)
     blocks.launch(
