@@ -28,6 +28,7 @@ Fit = Literal["crop", "fit", "stretch"]
 Unreadable = Literal["refuse", "skip"]
 """What becomes of a file that is no readable picture, among many."""
 
+_TILE = (322, 323)  # TIFF's tags of the width and height of a tile
 _SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I")
 
 
@@ -154,9 +155,8 @@ def _open(path: Path, max_pixels: int | None = None, formats: tuple[str, ...] | 
     """RGB, upright, on white."""
     try:
         with Image.open(path, formats=formats) as opened:
-            if max_pixels is not None and opened.width * opened.height > max_pixels:
-                size = f"{opened.width} x {opened.height} pixels"
-                raise ValueError(f"{size}, the limit is {max_pixels / 1e6:g} megapixels")
+            if max_pixels is not None:
+                _check_pixels(opened, max_pixels)
             image = ImageOps.exif_transpose(opened)
             if image.mode == "F":
                 raise ValueError("floating-point pixels have no known range")
@@ -170,6 +170,14 @@ def _open(path: Path, max_pixels: int | None = None, formats: tuple[str, ...] | 
         raise HspaceError(f"{path}: no readable picture ({reason})") from error
     white = Image.new("RGBA", image.size, (255, 255, 255, 255))
     return Image.alpha_composite(white, image).convert("RGB")
+
+
+def _check_pixels(opened: Image.Image, most: int) -> None:
+    """By the header; a tile of a TIFF is decoded whole, however small the picture is that it covers."""
+    tags = getattr(opened, "tag_v2", {})
+    for width, height in (opened.size, tuple(tags.get(tag, 0) for tag in _TILE)):
+        if width * height > most:
+            raise ValueError(f"{width} x {height} pixels, the limit is {most / 1e6:g} megapixels")
 
 
 def _fitted(image: Image.Image, size: tuple[int, int], fit: Fit) -> NDArray[np.uint8]:

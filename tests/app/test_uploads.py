@@ -27,7 +27,7 @@ from tests.app.wire import API, Wire, file_data
 from tests.browser import Open
 
 import hspace
-from hspace.app.uploads import FORMATS, MAX_BYTES, MAX_PIXELS, read_photo
+from hspace.app.uploads import FORMATS, MAX_BYTES, MAX_PIXELS, MAX_UPLOAD, read_photo
 from hspace.app.visitor import Visitor
 from hspace.directions import Directions
 from hspace.errors import HspaceError
@@ -35,6 +35,7 @@ from hspace.photos import read_photos
 
 WIDE = (6000, 5000)  # 30 megapixels
 SHAPE = (3, 8, 8)
+SMALL = {256: (4, 8), 257: (4, 8), 258: (3, 8), 259: (3, 8), 262: (3, 1), 277: (3, 1)}  # a TIFF: 8 x 8, grey, deflate
 
 
 def picture(kind: str, size: tuple[int, int] = (9, 7), mode: str = "RGB") -> bytes:
@@ -86,6 +87,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "header.gif": lambda: rewritten(picture("GIF"), b"GIF87a\x09\0\x07\0", b"GIF87a\xff\xff\xff\xff"),
     "header.bmp": lambda: rewritten(picture("BMP"), struct.pack("<ii", 9, 7), struct.pack("<ii", 60000, 60000)),
     "canvas.webp": wide_webp,
+    "tiny.tiff": lambda: tiff(SMALL | {322: (4, 20000), 323: (4, 20000), 324: (4, 8), 325: (4, 8)}, bytes(8)),
 }
 
 
@@ -109,11 +111,10 @@ def test_more_pixels_than_the_limit_are_refused_by_the_header(name: str, tmp_pat
 def test_a_bomb_takes_no_memory(tmp_path: Path) -> None:
     """All of them and three that get past the header, in a process whose peak is measured."""
     bombs = {name: bomb(name) for name in BOMBS}
-    size = {256: (4, 8), 257: (4, 8), 258: (3, 8), 259: (3, 8), 262: (3, 1), 277: (3, 1)}  # 8 x 8, deflate
     zeros = zlib.compress(bytes(100 * 2**20), 1)
     tile = {322: (4, 20000), 323: (4, 20000), 324: (4, 8), 325: (4, len(zeros))}
     strip = {273: (4, 8), 278: (4, 2**31), 279: (4, len(zeros))}
-    bombs |= {"tile.tiff": tiff(size | tile, zeros), "strip.tiff": tiff(size | strip, zeros)}
+    bombs |= {"tile.tiff": tiff(SMALL | tile, zeros), "strip.tiff": tiff(SMALL | strip, zeros)}
     bombs["text.png"] = png(8, 8, zlib.compress(bytes(25 * 8)), chunk(b"zTXt", b"x\0\0" + zeros))
     for name, content in bombs.items():
         (tmp_path / name).write_bytes(content)
@@ -181,15 +182,22 @@ def test_max_pixels_and_formats_are_of_read_photos_too(tmp_path: Path) -> None:
         read_photos([tmp_path / "a.png"], SHAPE, formats=("JPEG",))
 
 
-@pytest.mark.parametrize("length", [MAX_BYTES + 1, MAX_BYTES + 2**20, 2 * MAX_BYTES])
+@pytest.mark.parametrize("length", [MAX_BYTES + 1, 3 * MAX_BYTES, MAX_UPLOAD, MAX_UPLOAD + 2**20])
 def test_an_upload_beyond_the_limit_gets_413(wire: Wire, length: int) -> None:
-    answer = wire.http.post(f"{API}/upload", files={"files": ("big.png", bytes(length))})
-    assert answer.status_code == 413
-    pieces = (bytes(2**20) for _ in range(length // 2**20 + 2))  # of a length that it does not tell
-    answer = wire.http.post(
-        f"{API}/upload", content=pieces, headers={"content-type": "multipart/form-data; boundary=x"}
-    )
-    assert answer.status_code == 413
+    """By Gradio for a file, by the guard for all together; the answer arrives although it comes early."""
+    assert wire.http.post(f"{API}/upload", files={"files": ("big.png", bytes(length))}).status_code == 413
+
+
+def test_many_files_that_are_too_much_together(wire: Wire) -> None:
+    files = [("files", (f"{i}.png", bytes(MAX_BYTES // 2))) for i in range(9)]
+    assert wire.http.post(f"{API}/upload", files=files).status_code == 413
+    assert len(wire.http.post(f"{API}/upload", files=files[:3]).json()) == 3
+
+
+def test_an_upload_of_unknown_length_is_refused(wire: Wire) -> None:
+    pieces = (bytes(2**20) for _ in range(3))
+    form = {"content-type": "multipart/form-data; boundary=x"}
+    assert wire.http.post(f"{API}/upload", content=pieces, headers=form).status_code == 411
 
 
 def test_an_upload_at_the_limit_is_taken(wire: Wire) -> None:

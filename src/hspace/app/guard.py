@@ -74,12 +74,12 @@ class Guard:
     Args:
         app: What it stands in front of.
         folder: Where Gradio keeps files; nobody else's, and of a name that nobody guesses.
-        max_bytes: Of an uploaded file.
+        max_bytes: Of all files of an upload together.
     """
 
     def __init__(self, app: ASGIApp, folder: Path, max_bytes: int) -> None:
         self._app, self._folder = app, folder
-        self._max_bytes = max_bytes + 2**16  # with what is around the file
+        self._max_bytes = max_bytes
         self._secret = secrets.token_bytes(32)
         self._cookie = f"hspace-visit-{secrets.token_hex(4)}"  # a browser has one jar for all ports of a machine
         self._grants = _Grants()
@@ -123,14 +123,20 @@ class Guard:
             own = self._owns(visit, path.removeprefix(_HEARTBEAT))
         elif path == f"{_API}/queue/data":
             own = self._owns(visit, _query(scope, "session_hash"))
+        elif _header(scope, b"content-type").partition(";")[0].strip().lower() == "multipart/form-data":
+            length = _header(scope, b"content-length")
+            if not (length.isdecimal() and int(length) <= self._max_bytes):
+                await _body(receive, self._max_bytes)
+                status, why = (413, "that is more than the limit") if length else (411, "how long is it?")
+                await _refuse(status, why, scope, receive, send)
+                return
+            own, (receive, send) = True, _heard_out(receive, send)
         elif scope["method"] == "POST":
-            files = _header(scope, b"content-type").partition(";")[0].strip().lower() == "multipart/form-data"
-            body = await _body(receive, self._max_bytes if files else _JSON_BYTES)
+            body = await _body(receive, _JSON_BYTES)
             if body is None:
                 await _refuse(413, "that is more than the limit", scope, receive, send)
                 return
-            own = files or self._may_send(visit, body)
-            receive = _again(body, receive)
+            own, receive = self._may_send(visit, body), _again(body, receive)
         else:
             own = True
         if own:
@@ -268,6 +274,24 @@ async def _body(receive: Receive, most: int) -> bytes | None:
         else:
             parts.clear()
     return b"".join(parts) if length <= most else None
+
+
+def _heard_out(receive: Receive, send: Send) -> tuple[Receive, Send]:
+    """No answer before the end of the request: who is still sending would not hear it."""
+    more = True
+
+    async def hear() -> Message:
+        nonlocal more
+        message = await receive()
+        more = message["type"] == "http.request" and message.get("more_body", False)
+        return message
+
+    async def answer(message: Message) -> None:
+        while more:
+            await hear()
+        await send(message)
+
+    return hear, answer
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

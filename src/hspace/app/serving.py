@@ -13,7 +13,7 @@ from hspace.app.folder import private_folder
 from hspace.app.guard import Guard
 from hspace.app.handlers import Handlers
 from hspace.app.page import CSS, build
-from hspace.app.uploads import MAX_BYTES
+from hspace.app.uploads import MAX_BYTES, MAX_UPLOAD
 
 __all__ = ["opened"]
 
@@ -63,7 +63,7 @@ def opened(
         ssr_mode=False,  # of Node, which would answer for files itself
         mcp_server=False,
         prevent_thread_lock=True,
-        app_kwargs={"middleware": [Middleware(Guard, folder=folder, max_bytes=MAX_BYTES)]},
+        app_kwargs={"middleware": [Middleware(Guard, folder=folder, max_bytes=MAX_UPLOAD)]},
     )
     try:
         yield blocks

@@ -11,10 +11,12 @@ from torch import Tensor
 from hspace.errors import HspaceError
 from hspace.photos import read_photos
 
-__all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "read_photo"]
+__all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "MAX_UPLOAD", "read_photo"]
 
 MAX_BYTES = 20 * 2**20
 """Of a file."""
+MAX_UPLOAD = 4 * MAX_BYTES
+"""Of files that come together, such as a recipe with its directions."""
 MAX_PIXELS = 25_000_000
 """Of a photo: 25 megapixels."""
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
