@@ -53,7 +53,7 @@ from hspace.cli.session import open_sampler
 from hspace.directions import BUNDLED, Directions
 
 API = "/gradio_api"
-PATIENCE = 120.0  # seconds for any answer
+PATIENCE = 300.0  # seconds for any answer: twenty pictures may stand before it, on a busy machine
 PLACES = 4  # of each of a visitor's two sliders, besides 0: so many scenes that they can be drawn again
 STEADY = 0.05  # of the resident memory, as a growth over the time that is judged
 LONG = 300.0  # seconds from which on memory is judged
@@ -80,7 +80,9 @@ class Page:
     """What Gradio's page does in a browser, for one visitor."""
 
     def __init__(self, address: str, tally: Tally) -> None:
-        self.http = httpx.AsyncClient(base_url=address, timeout=PATIENCE, trust_env=False)
+        # The server hangs up on connections that are idle for 5 s. A browser would ask again, httpx does not.
+        limits = httpx.Limits(keepalive_expiry=2)
+        self.http = httpx.AsyncClient(base_url=address, timeout=PATIENCE, trust_env=False, limits=limits)
         self.session = "".join(random.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=11))
         self.tally = tally
         self.components: dict[int, dict[str, Any]] = {}
