@@ -28,25 +28,34 @@ Fit = Literal["crop", "fit", "stretch"]
 Unreadable = Literal["refuse", "skip"]
 """What becomes of a file that is no readable picture, among many."""
 
+_TILE = (322, 323)  # TIFF's tags of the width and height of a tile
 _SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I")
 
 
 def read_photos(
-    paths: Sequence[str | PathLike[str]], image_shape: tuple[int, ...], *, fit: Fit = "crop"
+    paths: Sequence[str | PathLike[str]],
+    image_shape: tuple[int, ...],
+    *,
+    fit: Fit = "crop",
+    max_pixels: int | None = None,
+    formats: tuple[str, ...] | None = None,
 ) -> Float[Tensor, "n c h w"]:
-    """Read pictures in any format that Pillow knows.
+    """Read pictures.
 
     Args:
         paths: Files.
         image_shape: (c, h, w) of the model, c 1 (grey) or 3 (RGB).
         fit: How a picture of another shape is brought to (h, w), see above.
+        max_pixels: Of a picture, by its header, before anything is decoded. None: Pillow's limit against
+            decompression bombs alone, which is 179 megapixels.
+        formats: Pillow's names of those that are opened; None: all that it knows.
 
     Returns:
         float32 in [-1, 1], shape (n, c, h, w).
 
     Raises:
-        HspaceError: No path at all; a file that is missing, no picture, damaged or larger than Pillow's limit against
-            decompression bombs (named); a number of channels that is neither 1 nor 3.
+        HspaceError: No path at all; a file that is missing, no picture of these formats, damaged or larger than the
+            limit (named); a number of channels that is neither 1 nor 3.
 
     Example:
         >>> import tempfile, pathlib
@@ -65,7 +74,9 @@ def read_photos(
         raise HspaceError(f"pictures have 1 or 3 channels, the model's x_t has {channels}")
     if fit not in get_args(Fit):
         raise HspaceError(f"fit must be one of {', '.join(get_args(Fit))}, not {fit!r}")
-    pixels = np.stack([_fitted(_open(Path(path)), (width, height), fit) for path in paths])  # (n, h, w, 3)
+    pixels = np.stack(  # (n, h, w, 3)
+        [_fitted(_open(Path(path), max_pixels, formats), (width, height), fit) for path in paths]
+    )
     photos = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
     if channels == 1:
         weights = torch.tensor([0.299, 0.587, 0.114]).reshape(1, 3, 1, 1)  # luma, as Pillow's "L"
@@ -140,10 +151,12 @@ def readable(
     return kept, skipped
 
 
-def _open(path: Path) -> Image.Image:
+def _open(path: Path, max_pixels: int | None = None, formats: tuple[str, ...] | None = None) -> Image.Image:
     """RGB, upright, on white."""
     try:
-        with Image.open(path) as opened:
+        with Image.open(path, formats=formats) as opened:
+            if max_pixels is not None:
+                _check_pixels(opened, max_pixels)
             image = ImageOps.exif_transpose(opened)
             if image.mode == "F":
                 raise ValueError("floating-point pixels have no known range")
@@ -157,6 +170,14 @@ def _open(path: Path) -> Image.Image:
         raise HspaceError(f"{path}: no readable picture ({reason})") from error
     white = Image.new("RGBA", image.size, (255, 255, 255, 255))
     return Image.alpha_composite(white, image).convert("RGB")
+
+
+def _check_pixels(opened: Image.Image, most: int) -> None:
+    """By the header; a tile of a TIFF is decoded whole, however small the picture is that it covers."""
+    tags = getattr(opened, "tag_v2", {})
+    for width, height in (opened.size, tuple(tags.get(tag, 0) for tag in _TILE)):
+        if width * height > most:
+            raise ValueError(f"{width} x {height} pixels, the limit is {most / 1e6:g} megapixels")
 
 
 def _fitted(image: Image.Image, size: tuple[int, int], fit: Fit) -> NDArray[np.uint8]:

@@ -64,5 +64,5 @@ def read(path: str | PathLike[str], kind: str, what: str) -> tuple[dict[str, Any
                 raise HspaceError(f"{path}: expected a file of format {kind}, found {found}")
             # Copies are aligned in memory as fresh tensors are; last bits of what is computed with them depend on that.
             return header, {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (SafetensorError, OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise HspaceError(f"{path}: no readable safetensors file, truncated perhaps ({error})") from error

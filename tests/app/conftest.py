@@ -5,16 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import gradio as gr
 import pytest
+import torch
 from tests import tiny
+from tests.app.wire import Wire
 from tests.cli.conftest import run as run
 
 import hspace
+from hspace.app.handlers import Handlers
 from hspace.app.painter import Painter
+from hspace.app.serving import opened
 from hspace.app.visitor import Visitor
 from hspace.directions import Directions
 
 STEPS, PREVIEW = 4, 2
+SCORER = """
+def score(images):
+    return {"red": images[:, 0].mean((1, 2)), "green": images[:, 1].mean((1, 2))}
+"""
 
 
 @pytest.fixture(scope="session")
@@ -52,3 +61,57 @@ def visitor(sampler: hspace.Sampler, pcs: Path, noise: Path) -> Iterator[Visitor
     visitor = Visitor(sampler.setting(), (pcs, noise))
     yield visitor
     visitor.close()
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model as a diffusers folder, directions of it, and a scorer."""
+    folder = tmp_path_factory.mktemp("app")
+    tiny.unet(dtype=torch.float32).save_pretrained(folder / "model" / "unet")
+    tiny.scheduler().save_pretrained(folder / "model" / "scheduler")
+    (folder / "own.py").write_text(SCORER)
+    sampler = hspace.Sampler(hspace.load(folder / "model", device="cpu"), 6, 0.0, batch_size=1)
+    pcs = hspace.PCA(3, injection="asymmetric").fit(sampler, range(12)).directions_
+    Directions([30.0 * item for item in pcs]).renamed({f"30 pc{i}": f"pc{i}" for i in range(3)}).save(
+        folder / "pcs.safetensors"
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def handlers(folder: Path) -> Iterator[Handlers]:
+    """Of the model in the folder."""
+    sampler = hspace.Sampler.on(
+        hspace.load(folder / "model", device="cpu"),
+        Directions.load(folder / "pcs.safetensors").setting,
+        batch_size=1,
+    )
+    scorer = f"{folder / 'own.py'}:score"
+    handlers = Handlers(Painter(sampler, 3), (folder / "pcs.safetensors",), str(folder / "model"), scorer=scorer)
+    yield handlers
+    handlers.close()
+
+
+@pytest.fixture(scope="module")
+def app(handlers: Handlers) -> Iterator[gr.Blocks]:
+    """The app, listening, with all that stands before it."""
+    with opened(handlers) as blocks:
+        yield blocks
+
+
+@pytest.fixture
+def wire(app: gr.Blocks) -> Iterator[Wire]:
+    """A visitor whose page is open."""
+    found = Wire(app.local_url)
+    found.load()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def other(app: gr.Blocks) -> Iterator[Wire]:
+    """Somebody else."""
+    found = Wire(app.local_url)
+    found.load()
+    yield found
+    found.close()

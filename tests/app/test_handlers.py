@@ -10,7 +10,7 @@ from tests import tiny
 
 import hspace
 from hspace.app.handlers import AS_FOUND, Handlers
-from hspace.app.painter import Painter
+from hspace.app.painter import Painter, Superseded
 from hspace.app.visitor import Visitor
 from hspace.errors import HspaceError
 
@@ -46,7 +46,17 @@ def test_what_is_superseded_ends(handlers: Handlers, visitor: Visitor) -> None:
     handlers.moving("random1")(visitor, 1.0)
     last = list(handlers.draw(visitor))
     assert len(last) == 2
-    assert list(first) == []  # its picture is not drawn any more
+    with pytest.raises(Superseded):  # its picture is not drawn any more
+        next(first)
+
+
+def test_who_is_superseded_after_the_picture_does_not_end_well_either(handlers: Handlers, visitor: Visitor) -> None:
+    """Gradio would show it once more."""
+    first = handlers.draw(visitor)
+    next(first), next(first)
+    assert len(list(handlers.draw(visitor))) == 2
+    with pytest.raises(Superseded):
+        next(first)
 
 
 def test_windows_and_modes(handlers: Handlers, visitor: Visitor) -> None:

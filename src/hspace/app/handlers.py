@@ -15,11 +15,11 @@ from hspace.app.imports import PHOTO, bring
 from hspace.app.library import Library
 from hspace.app.painter import Painter, Superseded
 from hspace.app.tasks import Tasks
+from hspace.app.uploads import read_photo
 from hspace.app.visitor import Visitor
 from hspace.app.work.bench import Opening
 from hspace.diffusion import Injection
 from hspace.errors import HspaceError
-from hspace.photos import read_photos
 
 __all__ = ["AS_FOUND", "Controls", "Handlers", "Home", "Shown"]
 
@@ -108,33 +108,34 @@ class Handlers:
         self.tasks.close()
 
     def draw(self, visitor: Visitor, strip: bool = False) -> Iterator[Shown]:
-        """A preview, then the picture; nothing more once something newer is wanted.
+        """A preview, then the picture.
 
         Args:
             visitor: For whom.
             strip: Whether one is looked at, of the slider moved last: it is drawn, too, quickly and then well.
+
+        Raises:
+            Superseded: Something newer is wanted. Ending as if all were well would not do: Gradio repeats in the end
+                what was yielded last, or empties the page if nothing was, and that may be after the newer picture.
         """
         wanted, began, scene = visitor.wanted(), time.monotonic(), visitor.scene
         directions, said = visitor.library.directions(), []
         edit = scene.edit(directions)
         what = (scene.photo or f"seed {scene.seed}") + (f", {edit.name}" if edit else "")
-        try:
+        for quick in (True, False):
+            after, before = (
+                exports.picture(self.painter.draw(each, directions, photos=visitor.photos, quick=quick, wanted=wanted))
+                for each in (scene, scene.reset())
+            )
+            said.append(f"{'preview' if quick else 'picture'} in {time.monotonic() - began:.2f} s")
+            shown = Shown(after, (before, after), f"{what}: {', '.join(said)}")
+            yield shown
+        if strip and visitor.last is not None:
             for quick in (True, False):
-                after, before = (
-                    exports.picture(
-                        self.painter.draw(each, directions, photos=visitor.photos, quick=quick, wanted=wanted)
-                    )
-                    for each in (scene, scene.reset())
-                )
-                said.append(f"{'preview' if quick else 'picture'} in {time.monotonic() - began:.2f} s")
-                shown = Shown(after, (before, after), f"{what}: {', '.join(said)}")
-                yield shown
-            if strip and visitor.last is not None:
-                for quick in (True, False):
-                    found = exports.strip(visitor, self.painter, scene, quick=quick, wanted=wanted)
-                    yield shown._replace(strip=found)
-        except Superseded:
-            return
+                found = exports.strip(visitor, self.painter, scene, quick=quick, wanted=wanted)
+                yield shown._replace(strip=found)
+        if not wanted():
+            raise Superseded
 
     def moving(self, slider: str) -> Callable[[Visitor, float | None], None]:
         """What moving a slider does."""
@@ -173,7 +174,7 @@ class Handlers:
         """
         if path is None:
             raise HspaceError("choose a picture first")
-        image = read_photos([path], self.painter.full.model.image_shape)
+        image = read_photo(Path(path), self.painter.full.model.image_shape)
         photo = self.painter.invert(image, PHOTO, wanted=visitor.present)
         visitor.photos = {PHOTO: photo}
         visitor.change(photo=PHOTO)
@@ -184,17 +185,15 @@ class Handlers:
         visitor.change(photo=None)
 
     def strip(self, visitor: Visitor) -> Iterator[Image.Image]:
-        """That of the slider moved last, quickly and then well; nothing more once something newer is wanted.
+        """That of the slider moved last, quickly and then well.
 
         Raises:
             HspaceError: None was moved.
+            Superseded: Something newer is wanted.
         """
         wanted = visitor.newest()
-        try:
-            for quick in (True, False):
-                yield exports.strip(visitor, self.painter, quick=quick, wanted=wanted)
-        except Superseded:
-            return
+        for quick in (True, False):
+            yield exports.strip(visitor, self.painter, quick=quick, wanted=wanted)
 
     def bring(self, visitor: Visitor, paths: Sequence[str] | None) -> str:
         """Directions, or a recipe with its files.

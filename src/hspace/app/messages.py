@@ -47,8 +47,8 @@ def _in_words() -> Iterator[None]:
         raise gr.Error(str(error), print_exception=False) from None
     except (gr.Error, GeneratorExit):
         raise
-    except Superseded:  # nobody is there to read anything
-        raise gr.Error("this visit is over", visible=False, print_exception=False) from None
+    except Superseded:  # nobody reads it
+        raise gr.Error("no longer wanted", visible=False, print_exception=False) from None
     except Exception:
         _log.exception("an error of the app's own")
         raise gr.Error("something went wrong here, and it was not your doing", print_exception=False) from None

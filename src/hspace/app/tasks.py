@@ -185,8 +185,9 @@ class Tasks:
         try:
             told = work.result()
         except Superseded:
-            if visitor.work is work:  # else something else was begun, and speaks now
-                yield Step(None, "Cancelled.")
+            if visitor.work is not work:  # something else was begun, and speaks now
+                raise
+            yield Step(None, "Cancelled.")
             return None
         return visitor.library.add(out), told, work
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -49,10 +51,13 @@ def command(
     dtype: options.Dtype = "float32",
 ) -> None:
     """Open the sliders in a browser: samples, your own photo, recipes to take home."""
+    from hspace.app.folder import private_folder
+
+    private_folder()  # before Gradio is imported, which makes its own elsewhere
     try:
         from hspace.app.handlers import Handlers
-        from hspace.app.page import CSS, JS, build
         from hspace.app.painter import Painter
+        from hspace.app.serving import opened
     except ImportError as error:
         raise HspaceError(f"the app needs Gradio ({error}): pip install 'hspace[app]'") from error
     if not 0 < port < 65536:
@@ -76,21 +81,9 @@ def command(
     )
     handlers.arrive().close()  # says now what would be wrong with the files
     say(f"sliders for {model} on http://{host}:{port}")
-    blocks = build(handlers)
-    blocks.queue(api_open=False, default_concurrency_limit=None)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # tidies up, as Ctrl-C does
     try:
-        blocks.launch(
-            server_name=host,
-            server_port=port,
-            share=share,
-            auth=pair,
-            css=CSS,
-            js=JS,
-            quiet=True,
-            show_error=False,
-            max_file_size="20mb",
-            footer_links=[],
-            enable_monitoring=False,
-        )
+        with opened(handlers, host=host, port=port, share=share, auth=pair) as blocks:
+            blocks.block_thread()
     finally:
         handlers.close()

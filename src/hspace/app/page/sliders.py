@@ -28,6 +28,7 @@ def sliders(here: Here) -> None:
                     *(-LIMIT, LIMIT, visitor.scene.strengths.get(name, 0.0)),
                     step=0.1,
                     label=name,
+                    interactive=True,
                     elem_classes="hspace-slider",
                 )
                 changed(slider.input, here.handlers.moving(name), [slider], here)

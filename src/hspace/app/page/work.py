@@ -11,6 +11,7 @@ import gradio as gr
 from hspace.app.messages import step_by_step, told
 from hspace.app.page.events import SILENT, Here
 from hspace.app.tasks import Profile, Step
+from hspace.app.turns import Superseded
 from hspace.app.visitor import Visitor
 
 __all__ = ["Bar", "begins", "work"]
@@ -48,6 +49,8 @@ def begins(
                 count = revision + 1 if step.added else gr.skip()
                 shown = () if profile is None else _shown(step.profile)
                 yield _bar(step), gr.update(visible=step.fraction is not None), count, *shown
+        except Superseded:
+            raise
         except Exception:
             nothing = () if profile is None else (gr.skip(), gr.skip())
             yield "", gr.update(visible=False), gr.skip(), *nothing
