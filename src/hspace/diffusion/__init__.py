@@ -4,6 +4,7 @@ from hspace.diffusion.backprop import Gradients, backpropagate
 from hspace.diffusion.intervention import Blend, ChangeOfH, Intervention, Recorder, RunChange, ShiftAt
 from hspace.diffusion.inversion import Chosen, Inversion
 from hspace.diffusion.latents import Latents, SeedLatents
+from hspace.diffusion.prefix import Prefixes
 from hspace.diffusion.sampler import Sampler
 from hspace.diffusion.schedule import Injection, Schedule, make_schedule
 from hspace.diffusion.setting import Setting, Space
@@ -17,6 +18,7 @@ __all__ = [
     "Intervention",
     "Inversion",
     "Latents",
+    "Prefixes",
     "Recorder",
     "RunChange",
     "Sampler",

@@ -271,6 +271,11 @@ class Denoiser:
             stack.enter_context(self.tap.hooked(lambda replaced: h.to(replaced, copy=True)))
             return self._prediction(self._call(x_t, encoding.timestep), x_t, encoding.timestep)
 
+    @cached_property
+    def _alphas(self) -> list[float]:
+        """As plain numbers: none is read from a tensor while sampling."""
+        return cast(list[float], self.alphas_cumprod.tolist())
+
     @property
     def _weight(self) -> Tensor:
         """Any of the network's numbers: where it is, and in which precision."""
@@ -294,7 +299,7 @@ class Denoiser:
         return cast(Tensor, output[:, : x_t.shape[1]].to(x_t.dtype))
 
     def _prediction(self, output: Tensor, x_t: Tensor, timestep: int) -> Prediction:
-        alpha = float(self.alphas_cumprod[timestep])
+        alpha = self._alphas[timestep]
         signal, noise = math.sqrt(alpha), math.sqrt(1.0 - alpha)
         convert: dict[str, Callable[[], Prediction]] = {
             "epsilon": lambda: Prediction(output, (x_t - noise * output) / signal),
