@@ -69,7 +69,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """
     if isinstance(error, torch.OutOfMemoryError):
         return True
-    from accelerate.utils import should_reduce_batch_size  # knows the errors of each device by their text
+    from accelerate.utils.memory import should_reduce_batch_size  # knows the errors of each device by their text
 
     return isinstance(error, Exception) and bool(should_reduce_batch_size(error))
 

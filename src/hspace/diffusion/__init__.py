@@ -1,5 +1,6 @@
 """The reverse process: schedules, latents from seeds, and the sampler that records and edits h."""
 
+from hspace.diffusion.ahead import Noise
 from hspace.diffusion.backprop import Gradients, backpropagate
 from hspace.diffusion.intervention import Blend, ChangeOfH, Intervention, Recorder, RunChange, ShiftAt
 from hspace.diffusion.inversion import Chosen, Inversion
@@ -18,6 +19,7 @@ __all__ = [
     "Intervention",
     "Inversion",
     "Latents",
+    "Noise",
     "Prefixes",
     "Recorder",
     "RunChange",

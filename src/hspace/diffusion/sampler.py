@@ -196,9 +196,9 @@ class Sampler:
                 remainder = here.remainder()
                 return x_0 if remainder is None else x_0 + remainder.to(x_0)
 
-            yield from self._in_batches(len(rows), sampled)
+            yield from self.batches(len(rows), sampled)
 
-    def _in_batches(self, n: int, work: Callable[[slice], _Result]) -> Iterator[tuple[slice, _Result]]:
+    def batches(self, n: int, work: Callable[[slice], _Result]) -> Iterator[tuple[slice, _Result]]:
         """Work on n rows; a batch that does not fit into memory starts again with half of its rows."""
         first = 0
         while first < n:
@@ -295,7 +295,7 @@ class Sampler:
                 x_0 = images[where].to(self.model.device, self.model.state_dtype)
                 return inverted(self.model, self.schedule, x_0, chosen[where], refine, where, record, advance)
 
-            parts = [found for _, found in self._in_batches(n, part)]
+            parts = [found for _, found in self.batches(n, part)]
         start, noises, rest = (joined(column) for column in zip(*parts, strict=True))
         unknown = torch.full((n,), torch.nan)
         found = Inversion(start, noises, rest, images.detach().float().cpu(), self.setting(), labels, unknown)
