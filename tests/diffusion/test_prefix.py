@@ -1,4 +1,4 @@
-"""Rows that share their unedited prefix, and runs that start from what is kept of it: against runs that share nothing."""
+"""Rows that share their unedited prefix, and runs that start from what is kept: against runs that share nothing."""
 
 from __future__ import annotations
 
