@@ -72,10 +72,9 @@ def appended(path: Path, run: Run) -> None:
 
 def table(run: Run) -> str:
     """Markdown, with the machine."""
-    precision = run["dtype"]
+    threads = f"{run['threads']} thread{'s' * (run['threads'] > 1)}"
     head = (
-        f"{run['machine']}; torch {run['torch']}, {run['threads']} thread{'s' * (run['threads'] > 1)}, {run['device']}, "
-        f"faces64 in {precision} unless a line says otherwise; commit {run['commit']}, {run['date'][:10]}. Medians of "
+        f"{run['machine']}; torch {run['torch']}, {threads}, {run['device']}, faces64 in {run['dtype']} unless a line says otherwise; commit {run['commit']}, {run['date'][:10]}. Medians of "
         f"{run['rounds']} alternating rounds; the ratio is the median of the rounds' ratios."
     )
     lines = ["| what | beside | figures | ratio | of CPU time | limit |", "|---|---|---|---|---|---|"]
