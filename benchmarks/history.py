@@ -74,8 +74,9 @@ def table(run: Run) -> str:
     """Markdown, with the machine."""
     threads = f"{run['threads']} thread{'s' * (run['threads'] > 1)}"
     head = (
-        f"{run['machine']}; torch {run['torch']}, {threads}, {run['device']}, faces64 in {run['dtype']} unless a line says otherwise; commit {run['commit']}, {run['date'][:10]}. Medians of "
-        f"{run['rounds']} alternating rounds; the ratio is the median of the rounds' ratios."
+        f"{run['machine']}; torch {run['torch']}, {threads}, {run['device']}, faces64 in {run['dtype']} unless a line "
+        f"says otherwise; commit {run['commit']}, {run['date'][:10]}. Medians of {run['rounds']} alternating rounds; "
+        "the ratio is the median of the rounds' ratios. Memory, and what is measured in fresh processes, once each."
     )
     lines = ["| what | beside | figures | ratio | of CPU time | limit |", "|---|---|---|---|---|---|"]
     for figure in run["figures"]:
