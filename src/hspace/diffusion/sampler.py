@@ -194,7 +194,7 @@ class Sampler:
                         where, record, visit, advance,
                     )  # fmt: skip
                 remainder = here.remainder()
-                return x_0 if remainder is None else x_0 + remainder.to(x_0)
+                return x_0 if remainder is None else x_0 + sent(remainder, x_0.device).to(x_0)
 
             yield from self.batches(len(rows), sampled)
 

@@ -159,6 +159,11 @@ class Denoiser:
         """In which x_t is kept between calls: float32, or float64 for a float64 network."""
         return torch.float64 if self.dtype == torch.float64 else torch.float32
 
+    @property
+    def is_compiled(self) -> bool:
+        """Whether `compiled` made it."""
+        return self._compiled is not None
+
     @cached_property
     def h_shape(self) -> tuple[int, ...]:
         """Shape of one sample's h."""
