@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.figures import FIGURES
-from benchmarks.history import appended, described, rewritten
+from benchmarks.history import appended, commit, described, rewritten
 from benchmarks.measure import Figure, Options
 
 from hspace.device import default_device
@@ -43,12 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = Options(args.device, args.dtype, 1 if args.quick else args.rounds, args.quick, args.long)
     if not args.quick and len(args.only) == len(FIGURES):
         args.out, args.docs = args.out or DOCS / "bench-history.json", args.docs or DOCS / "performance.md"
+    revision = commit()  # files may change while it runs
     figures: list[Figure] = []
     for name in args.only:
         for figure in FIGURES[name](options):
             print(figure.line(), flush=True)
             figures.append(figure)
-    run = described(figures, options)
+    run = described(figures, options, revision)
     if args.out:
         appended(args.out, run)
     if args.docs:

@@ -22,11 +22,11 @@ Run = dict[str, Any]
 BEGIN, END = "<!-- figures: written by python -m benchmarks -->", "<!-- end of figures -->"
 
 
-def described(figures: list[Figure], options: Options) -> Run:
-    """A run with all that its figures depend on."""
+def described(figures: list[Figure], options: Options, revision: str | None = None) -> Run:
+    """A run with all that its figures depend on; `revision` is the commit when it began."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit(),
+        "commit": revision,
         "machine": machine(options.device),
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -216,9 +216,8 @@ class Denoiser:
 
         Example:
             >>> import hspace
-            >>> model = hspace.load("faces64").compiled(backend="eager")
-            >>> hspace.Sampler(model, steps=2).run([0]).shape
-            torch.Size([1, 3, 64, 64])
+            >>> hspace.load("faces64").compiled().is_compiled
+            True
         """
         known = torch.compiler.list_backends(exclude_tags=())
         if backend not in known:
@@ -228,7 +227,7 @@ class Denoiser:
         return other
 
     def channels_last(self) -> Denoiser:
-        """Lays the network out in memory channels last, in place, which is faster on most devices.
+        """Lays the network out in memory channels last, in place: faster on CPUs, see docs/performance.md.
 
         Samples are those of the usual layout to float tolerance.
         """
