@@ -19,7 +19,6 @@ from pathlib import Path
 from benchmarks.figures import FIGURES
 from benchmarks.history import appended, commit, described, rewritten
 from benchmarks.measure import Figure, Options
-
 from hspace.device import default_device
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
