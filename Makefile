@@ -4,6 +4,7 @@
 PYTHON ?= python3
 OUT    ?= demo
 PYTEST ?=
+BENCH  ?=
 
 VENV := .venv
 BIN  := $(VENV)/bin
@@ -35,8 +36,8 @@ format: $(VENV)/.dev  ## ruff: repair what it can
 types: $(VENV)/.dev  ## mypy --strict
 	@$(BIN)/mypy --strict $(wildcard src recipes benchmarks)
 
-bench: $(VENV)/.dev  ## speed and memory: every file in benchmarks/, some minutes each
-	@set -e; for file in $(wildcard benchmarks/[a-z]*.py); do echo "== $$file"; $(BIN)/python "$$file"; done
+bench: $(VENV)/.dev  ## speed and memory beside limits and baselines; history and table in docs/ (BENCH="--long")
+	@$(BIN)/python -m benchmarks $(BENCH)
 
 clean:  ## remove the environment, caches and builds (not demo/)
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -15,6 +15,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -26,10 +27,10 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # MB
 
 
-def one(steps: int, batch: int, segment: int) -> None:
-    """Prints peak memory and time of one pass there and back."""
-    sampler = hspace.Sampler(hspace.load("faces64"), steps, 0.0, batch_size=batch)
-    shifts = {t: torch.zeros(sampler.model.h_shape, requires_grad=True) for t in sampler.timesteps}
+def prepared(model: hspace.Denoiser, steps: int, batch: int, segment: int) -> Callable[[], object]:
+    """One pass there and back, warmed up."""
+    sampler = hspace.Sampler(model, steps, 0.0, batch_size=batch)
+    shifts = {t: torch.zeros(model.h_shape, device=model.device, requires_grad=True) for t in sampler.timesteps}
     sampler.run(range(batch))  # warm up
 
     def change(timestep: int, h: Tensor, _: slice) -> Tensor:
@@ -38,9 +39,15 @@ def one(steps: int, batch: int, segment: int) -> None:
     def loss(x_0: Tensor, _: slice) -> Tensor:
         return x_0.square().mean()
 
+    return lambda: hspace.backpropagate(sampler, range(batch), change, loss, segment=segment)
+
+
+def one(steps: int, batch: int, segment: int) -> None:
+    """Prints peak memory and time of one pass there and back."""
+    work = prepared(hspace.load("faces64"), steps, batch, segment)
     before = peak()
     began = time.perf_counter()
-    hspace.backpropagate(sampler, range(batch), change, loss, segment=segment)
+    work()
     print(peak() - before, time.perf_counter() - began)
 
 

@@ -54,14 +54,22 @@ def states(sampler: hspace.Sampler, seed: int) -> dict[int, Tensor]:
     return found
 
 
-def naive(
-    model: Denoiser, x_t: Tensor, timestep: int, k: int, tol: float, cap: int
-) -> tuple[int, list[float], list[float]]:
-    """Sequential power iteration with deflation; number of products, singular values, residuals."""
+def squared(model: Denoiser, x_t: Tensor, timestep: int, v: Tensor) -> tuple[Tensor, Tensor]:
+    """J v and J^T J v by `torch.autograd.functional` through the whole U-Net."""
 
     def eps(h_shift: Tensor) -> Tensor:
         return model.predict(x_t, timestep, shift=h_shift).eps
 
+    zero = torch.zeros(1, *model.h_shape, device=model.device)
+    _, jv = torch.autograd.functional.jvp(eps, zero, v)
+    _, w = torch.autograd.functional.vjp(eps, zero, jv)
+    return jv, w
+
+
+def naive(
+    model: Denoiser, x_t: Tensor, timestep: int, k: int, tol: float, cap: int
+) -> tuple[int, list[float], list[float]]:
+    """Sequential power iteration with deflation; number of products, singular values, residuals."""
     zero = torch.zeros(1, *model.h_shape, device=model.device)
     generator = torch.Generator().manual_seed(timestep)
     found: list[Tensor] = []
@@ -72,8 +80,7 @@ def naive(
             for other in found:
                 v = v - (v * other).sum() * other
             v = v / v.norm()
-            _, jv = torch.autograd.functional.jvp(eps, zero, v)
-            _, w = torch.autograd.functional.vjp(eps, zero, jv)
+            _, w = squared(model, x_t, timestep, v)
             products += 1
             for other in found:
                 w = w - (w * other).sum() * other

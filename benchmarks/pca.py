@@ -30,8 +30,8 @@ def sampler_of(args: argparse.Namespace) -> hspace.Sampler:
     return hspace.Sampler(hspace.load("faces64", dtype=parse_dtype(args.dtype)), steps=args.steps, eta=1.0)
 
 
-def share(args: argparse.Namespace) -> None:
-    """Times every fold of a batch into the sketches, and the end of the fit."""
+def measured_share(sampler: hspace.Sampler, samples: int, components: int, joint: bool = False) -> tuple[float, float]:
+    """Seconds of sampling and of PCA: every fold of a batch into the sketches, and the end of the fit."""
     spent = 0.0
 
     class Timed(hspace.PCA):
@@ -55,11 +55,16 @@ def share(args: argparse.Namespace) -> None:
             spent += time.perf_counter() - started
             return self
 
+    started = time.perf_counter()
+    Timed(components, joint=joint).fit(sampler, range(samples))
+    return time.perf_counter() - started - spent, spent
+
+
+def share(args: argparse.Namespace) -> None:
+    """Prints the share."""
     sampler = sampler_of(args)
     sampler.run(range(sampler.batch_size))  # warm up
-    started = time.perf_counter()
-    Timed(args.components, joint=args.joint).fit(sampler, range(args.samples[0]))
-    sampling = time.perf_counter() - started - spent
+    sampling, spent = measured_share(sampler, args.samples[0], args.components, args.joint)
     kind = "joint" if args.joint else "per timestep"
     print(f"{args.samples[0]} samples x {args.steps} steps, {args.components} components, {args.dtype}, {kind}")
     print(f"sampling {sampling:.2f} s, PCA {spent:.2f} s: {100 * spent / sampling:.1f} % of it     limit 10 %")

@@ -10,12 +10,46 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 import hspace
 from hspace.cli.options import parse_dtype
+from hspace.diffusion import Injection
+from hspace.directions import Edit
+
+
+def works(sampler: hspace.Sampler, images: int) -> dict[str, Callable[[], object]]:
+    """Bare calls of the network, and runs with as many: plain, and with h recorded and an edit injected."""
+    model = sampler.model
+    direction = hspace.random_directions(sampler.setting(), norms=[1.0] * len(sampler.timesteps))[0]
+    seen: list[int] = []
+
+    def record(_: int, h: Tensor, __: slice) -> None:
+        seen.append(len(h))
+
+    @torch.no_grad()
+    def bare() -> None:
+        for first in range(0, images, sampler.batch_size):
+            n = min(sampler.batch_size, images - first)
+            x_t = torch.randn(n, *model.image_shape, device=model.device, dtype=model.dtype)
+            for t in sampler.timesteps:
+                model.network(x_t, torch.full((n,), t, device=model.device))
+        if model.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def edited(injection: Injection) -> Callable[[], object]:
+        edit = Edit.of(direction, 1.5, injection=injection)
+        return lambda: sampler.run(range(images), edit, record=record)
+
+    return {
+        "bare": bare,
+        "plain": lambda: sampler.run(range(images)),
+        "symmetric": edited("symmetric"),
+        "asymmetric": edited("asymmetric"),
+    }
 
 
 def main() -> None:
@@ -28,25 +62,8 @@ def main() -> None:
 
     model = hspace.load("faces64", dtype=parse_dtype(args.dtype))
     sampler = hspace.Sampler(model, steps=args.steps, eta=1.0)
-    direction = hspace.random_directions(sampler.setting(), norms=[1.0] * args.steps)[0]
-    seen: list[int] = []
-
-    def record(_: int, h: Tensor, __: slice) -> None:
-        seen.append(len(h))
-
-    @torch.no_grad()
-    def bare() -> None:
-        for first in range(0, args.images, sampler.batch_size):
-            n = min(sampler.batch_size, args.images - first)
-            x_t = torch.randn(n, *model.image_shape, device=model.device, dtype=model.dtype)
-            for t in sampler.timesteps:
-                model.network(x_t, torch.full((n,), t, device=model.device))
-        if model.device.type == "cuda":
-            torch.cuda.synchronize()
-
-    def edited() -> None:
-        sampler.run(range(args.images), 1.5 * direction, record=record)
-
+    all_works = works(sampler, args.images)
+    bare, edited = all_works["bare"], all_works["symmetric"]
     for work in (bare, edited):  # warm up
         work()
     times: dict[str, list[float]] = {"bare": [], "edited": []}

@@ -209,3 +209,64 @@ def test_bad_input(loss: Callable[..., Tensor], options: dict[str, int], message
     sampler = hspace.Sampler(tiny.denoiser(), 2, 0.0)
     with pytest.raises(HspaceError, match=message):
         backpropagate(sampler, [0], lambda t, h, rows: h, loss, **options)
+
+
+class Crowded(tiny.PlainNetwork):
+    """Runs out of memory above `room` rows, with a graph or without, or on the way back."""
+
+    room, where = 3, "without a graph"
+
+    def forward(self, x_t: Tensor, timesteps: Tensor) -> Tensor:
+        here = "with a graph" if x_t.requires_grad else "without a graph"
+        if len(x_t) > self.room and self.where == here:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        y = super().forward(x_t, timesteps)
+        if len(x_t) > self.room and y.requires_grad:
+            y.register_hook(self.full)
+        return y
+
+    def full(self, _: Tensor) -> None:
+        if self.where == "way back":
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+
+def crowded(where: str) -> hspace.Sampler:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = Crowded().double()
+    network.where = where
+    model = hspace.Denoiser(network, tiny.scheduler().alphas_cumprod, image_shape=tiny.IMAGE_SHAPE, tap="inner")
+    return hspace.Sampler(model, 3, 1.0)
+
+
+@pytest.mark.parametrize("where", ["without a graph", "with a graph"])
+def test_a_batch_that_does_not_fit_is_halved_before_anything_is_added_up(where: str) -> None:
+    sampler, asked = crowded(where), []
+
+    def once(x_0: Tensor, rows: slice) -> Tensor:
+        asked.append(rows)
+        return loss(x_0, rows)
+
+    module = Module(sampler.model, sampler.timesteps)
+    found = backpropagate(sampler, SEEDS, module, once)
+    assert (sampler.batch_size, asked) == (2, [slice(0, 2), slice(2, 4), slice(4, 5)])
+    mine = gradients_of(module)
+    small = hspace.Sampler(sampler.model, 3, 1.0, batch_size=1)
+    expected = backpropagate(small, SEEDS, module, loss)
+    close(mine, gradients_of(module))
+    close([found.x_T, found.x_0], [expected.x_T, expected.x_0])
+    assert found.loss == pytest.approx(expected.loss, rel=1e-12)
+
+
+def test_out_of_memory_on_the_way_back_ends_it_with_a_clear_error() -> None:
+    sampler = crowded("way back")
+    with pytest.raises(HspaceError, match=r"out of memory on the way back through 5 samples, .* smaller batch_size"):
+        backpropagate(sampler, SEEDS, lambda t, h, rows: 1.1 * h, loss)
+    other = hspace.Sampler(sampler.model, 3, 1.0, batch_size=2)
+    backpropagate(other, SEEDS, lambda t, h, rows: 1.1 * h, loss)
+
+
+def test_a_batch_size_one_asks_for_is_kept() -> None:
+    sampler = hspace.Sampler(crowded("with a graph").model, 3, 1.0, batch_size=4)
+    with pytest.raises(torch.OutOfMemoryError):
+        backpropagate(sampler, SEEDS, lambda t, h, rows: 1.1 * h, loss)

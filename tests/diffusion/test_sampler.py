@@ -250,10 +250,12 @@ def test_the_automatic_batch_size(image_shape: tuple[int, ...], ceiling: int, ex
 class Crowded(tiny.PlainNetwork):
     """Runs out of memory above `room` rows."""
 
-    room = 3
+    room, on_the_cpu = 3, False
 
     def forward(self, x_t: Tensor, timesteps: Tensor) -> Tensor:
-        if len(x_t) > self.room:
+        if len(x_t) > self.room and self.on_the_cpu:
+            torch.empty(2**60, dtype=torch.uint8)  # a real error of torch's allocator
+        elif len(x_t) > self.room:
             raise torch.cuda.OutOfMemoryError("too many rows")
         return super().forward(x_t, timesteps)
 
@@ -263,9 +265,12 @@ def crowded() -> Denoiser:
     return Denoiser(Crowded().double(), tiny.scheduler().alphas_cumprod, image_shape=tiny.IMAGE_SHAPE, tap="inner")
 
 
-def test_an_automatic_batch_that_does_not_fit_is_halved() -> None:
+@pytest.mark.parametrize("on_the_cpu", [False, True])
+def test_an_automatic_batch_that_does_not_fit_is_halved(on_the_cpu: bool) -> None:
     model = crowded()
     sampler = hspace.Sampler(model, 2)
+    sampler.run([0])
+    model.network.on_the_cpu = on_the_cpu
     x_0 = sampler.run(range(7))
     assert sampler.batch_size == 2
     close(x_0, hspace.Sampler(model, 2, batch_size=1).run(range(7)))

@@ -13,7 +13,7 @@ from torch import Tensor
 from hspace.app.originals import Originals
 from hspace.app.scene import Scene
 from hspace.app.turns import Superseded, Turns
-from hspace.diffusion import Inversion, Sampler
+from hspace.diffusion import Inversion, Prefixes, Sampler
 from hspace.directions import Direction
 from hspace.errors import HspaceError
 
@@ -73,6 +73,7 @@ class Painter:
         sampler.setting()  # the shape of h takes a run of the network, once: now, while nobody else has hooks in it
         self._turns = Turns()
         self._originals = Originals()
+        self._prefixes = Prefixes()  # with a window, a slider starts from the x_t where it opens
         # One thread for all runs: OpenMP keeps a team of threads, and malloc an arena, for every thread that computes.
         self._hand = ThreadPoolExecutor(1, "hspace-painter")
 
@@ -114,7 +115,7 @@ class Painter:
                 found = None if edit else self._originals.get(key)  # drawn for somebody else meanwhile?
                 if found is None:
                     latents = [scene.seed] if inversion is None else inversion
-                    found = self._hand.submit(sampler.run, latents, edit, visit=check).result()
+                    found = self._hand.submit(sampler.run, latents, edit, visit=check, prefixes=self._prefixes).result()
                     if edit is None:
                         self._originals.put(key, found)
         check()  # or an old picture would come after a new one

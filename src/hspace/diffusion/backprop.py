@@ -22,6 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hspace.device import is_out_of_memory, sent
 from hspace.diffusion.intervention import ChangeOfH
 from hspace.diffusion.latents import Latents
 from hspace.diffusion.sampler import Sampler
@@ -65,7 +66,9 @@ def backpropagate(
     The network is frozen and gets none. Call it several times to accumulate, or in `torch.autocast`.
 
     Args:
-        sampler: Draws the samples; a run of more rows than its batch size goes batch by batch, and losses add up.
+        sampler: Draws the samples; a run of more rows than its batch size goes batch by batch, and losses add up. A
+            batch that does not fit into memory starts again with half of its rows, as in `Sampler.run`, if that shows
+            before its loss is asked for.
         latents: Or seeds.
         change: What becomes of h at every step; differentiable.
         loss: Of the samples of a batch; any differentiable function, such as a reward or the loss of another network.
@@ -75,7 +78,8 @@ def backpropagate(
         progress: True for a bar, or a function of (done, total) image-steps, there and back.
 
     Raises:
-        HspaceError: A segment below 1; a loss that is no scalar or does not depend on the samples.
+        HspaceError: A segment below 1; a loss that is no scalar or does not depend on the samples; out of memory once
+            gradients of a batch are partly there.
 
     Example:
         >>> import torch, hspace
@@ -93,47 +97,66 @@ def backpropagate(
     model, schedule = sampler.model, sampler.schedule
     steps = len(schedule)
     starts = list(range(0, steps, segment))
-    samples, start_gradients, total = [], [], 0.0
 
     def ran(x_t: Tensor, first: int, here: Latents, where: slice) -> Tensor:
         """A segment from its first step on."""
         for i in range(first, min(first + segment, steps)):
             timestep = schedule.timesteps[i]
-            z = here.z(timestep) if schedule.sigmas[i] > 0 else None
+            z = sent(here.z(timestep), model.device) if schedule.sigmas[i] > 0 else None
             x_t, _ = stepped(model, schedule, i, x_t, z, partial(_called, change, timestep, where), injection)
             advance(len(x_t))
         return x_t
 
+    def there(here: Latents, where: slice) -> tuple[list[Tensor], Tensor]:
+        """x_t at the start of every segment, the last of them with a graph from it to x_0."""
+        kept = [sent(here.x_T(), model.device).to(model.state_dtype)]
+        with torch.no_grad():
+            for first in starts[:-1]:
+                kept.append(ran(kept[-1], first, here, where))
+        with torch.enable_grad():
+            kept[-1] = kept[-1].detach().requires_grad_()
+            y = ran(kept[-1], starts[-1], here, where)
+            rest = here.remainder()
+            return kept, y if rest is None else y + rest.to(y)
+
+    def back(kept: list[Tensor], x_0: Tensor, here: Latents, where: slice) -> tuple[Tensor, Tensor]:
+        """The loss and dL/dx_T; gradients of parameters are added up on the way."""
+        with torch.enable_grad():
+            value = loss(x_0, where)
+            _check(value)
+            value.backward()
+            gradient = _gradient(kept.pop())
+            for first in reversed(starts[:-1]):
+                x_t = kept.pop().detach().requires_grad_()
+                torch.autograd.backward(ran(x_t, first, here, where), gradient)
+                gradient = _gradient(x_t)
+        return value.detach(), gradient
+
+    def worked(where: slice) -> tuple[float, Tensor, Tensor]:
+        here = rows[where]
+        kept, x_0 = there(here, where)
+        try:
+            value, gradient = back(kept, x_0, here, where)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            n = where.stop - where.start
+            raise HspaceError(
+                f"out of memory on the way back through {n} samples, whose gradients are partly added up: start again "
+                "with a smaller batch_size of the sampler"
+            ) from error
+        return float(value), x_0.detach().cpu(), gradient.cpu()
+
     again = steps - len(range(starts[-1], steps))  # all but the last segment run twice
     with reporting(progress, len(rows) * (steps + again)) as advance:
-        for first_row in range(0, len(rows), sampler.batch_size):
-            where = slice(first_row, min(first_row + sampler.batch_size, len(rows)))
-            here = rows[where]
-            kept = [here.x_T().to(model.device, model.state_dtype)]
-            with torch.no_grad():
-                for first in starts[:-1]:
-                    kept.append(ran(kept[-1], first, here, where))
-            gradient: Tensor | None = None
-            for first in reversed(starts):
-                with torch.enable_grad():
-                    x_t = kept.pop().detach().requires_grad_()
-                    y = ran(x_t, first, here, where)
-                    if gradient is None:
-                        rest = here.remainder()
-                        x_0 = y if rest is None else y + rest.to(y)
-                        value = loss(x_0, where)
-                        _check(value)
-                        value.backward()
-                        total += float(value.detach())
-                        samples.append(x_0.detach().cpu())
-                    else:
-                        torch.autograd.backward(y, gradient)
-                gradient = x_t.grad
-                if gradient is None:
-                    raise HspaceError("the loss does not depend on the samples")
-                start_gradient = gradient.cpu()
-            start_gradients.append(start_gradient)
-    return Gradients(total, torch.cat(samples), torch.cat(start_gradients))
+        values, samples, gradients = zip(*(found for _, found in sampler.batches(len(rows), worked)), strict=True)
+    return Gradients(sum(values), torch.cat(samples), torch.cat(gradients))
+
+
+def _gradient(x_t: Tensor) -> Tensor:
+    if x_t.grad is None:
+        raise HspaceError("the loss does not depend on the samples")
+    return x_t.grad
 
 
 def _called(change: ChangeOfH, timestep: int, where: slice, h: Tensor) -> Tensor:

@@ -11,18 +11,23 @@ An edited run meets the x_T and the z_t of the original: they are functions of t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hspace.diffusion.intervention import Blend, Intervention, Recorder, RunChange, ShiftAt
+from hspace.device import free_memory, is_out_of_memory, sent
+from hspace.diffusion.ahead import Noise
+from hspace.diffusion.changes import Bound, ChangeAt, of_rows, of_run
+from hspace.diffusion.intervention import Intervention, Recorder, RunChange
 from hspace.diffusion.inversion import Chosen, Inversion, Part, check_pictures, inverted, joined
 from hspace.diffusion.latents import Latents, SeedLatents, as_seeds
+from hspace.diffusion.prefix import Prefixes, identities
 from hspace.diffusion.schedule import Injection, Schedule, make_schedule
 from hspace.diffusion.setting import Setting, Space
-from hspace.diffusion.step import Change, stepped
+from hspace.diffusion.shared import shared_batch
+from hspace.diffusion.step import stepped
 from hspace.errors import HspaceError
 from hspace.models.denoiser import Denoiser, Spacing
 from hspace.progress import Advance, Progress, reporting
@@ -35,16 +40,6 @@ Edits = Intervention | RunChange | Sequence["Intervention | None"] | None
 _Result = TypeVar("_Result")
 
 
-ChangeAt = Callable[[int], "Change | None"]
-
-
-class _Bound(NamedTuple):
-    """An edit made ready for one run."""
-
-    shift_at: ShiftAt | None = None
-    start: Tensor | None = None
-
-
 class Sampler:
     """Draws samples of a model, plain or edited.
 
@@ -54,8 +49,8 @@ class Sampler:
         eta: 0 (DDIM) to 1 (DDPM); one number, or one for each step from the first (highest t) to the last.
         start: Highest timestep of the grid; default: the model's.
         spacing: Of the grid; default: the model's.
-        batch_size: Rows in one pass of the network. Default: chosen by the size of a picture, and halved when a GPU
-            runs out of memory (the batch then starts again).
+        batch_size: Rows in one pass of the network. Default: chosen by the size of a picture, and halved when the
+            device runs out of memory (the batch then starts again).
         max_batch_size: Ceiling of the automatic choice.
 
     Raises:
@@ -137,6 +132,7 @@ class Sampler:
         *,
         record: Recorder | None = None,
         visit: Recorder | None = None,
+        prefixes: Prefixes | None = None,
         progress: Progress = False,
     ) -> Float[Tensor, "n c y x"]:
         """Sample.
@@ -146,6 +142,8 @@ class Sampler:
             edit: One edit, one for each row, or a change of the whole run.
             record: Receives h at every step; nothing of it is kept here.
             visit: Receives x_t before every step: the states of the sample's own trajectory.
+            prefixes: Rows of the same sample go as one until their edits begin to act, and start from what other runs
+                with the same `Prefixes` have left there. A change of the whole run shares nothing.
             progress: True for a bar, or a function of (done, total) image-steps.
 
         Returns:
@@ -156,7 +154,8 @@ class Sampler:
         """
         rows = self.as_latents(latents)
         x_0 = torch.empty(len(rows), *self.model.image_shape, dtype=self.model.state_dtype)
-        for where, batch in self.stream(rows, edit, record=record, visit=visit, progress=progress):
+        batches = self.stream(rows, edit, record=record, visit=visit, prefixes=prefixes, progress=progress)
+        for where, batch in batches:
             x_0[where] = batch.cpu()
         return x_0
 
@@ -167,6 +166,7 @@ class Sampler:
         *,
         record: Recorder | None = None,
         visit: Recorder | None = None,
+        prefixes: Prefixes | None = None,
         progress: Progress = False,
     ) -> Iterator[tuple[slice, Tensor]]:
         """As `run`, batch by batch: yields the rows and their x_0 on the model's device, and keeps nothing."""
@@ -175,35 +175,50 @@ class Sampler:
         injection, bound = self._bind(None if isinstance(edit, RunChange) else edit, len(rows))
         if isinstance(edit, RunChange):
             injection = edit.injection
+        samples = identities(rows) if prefixes is not None else []
         with reporting(progress, len(rows) * len(self.schedule)) as advance:
 
+            @torch.no_grad()
             def sampled(where: slice) -> Tensor:
-                here = bound[where]
-                change_at = _of_rows([each.shift_at for each in here])
-                if isinstance(edit, RunChange):
-                    change_at = _of_run(edit, where)
-                starts = [each.start for each in here]
-                return self._batch(rows[where], where, starts, change_at, injection, record, visit, advance)
+                here, each = rows[where], bound[where]
+                if prefixes is None or isinstance(edit, RunChange):
+                    change_at = of_rows([one.shift_at for one in each])
+                    if isinstance(edit, RunChange):
+                        change_at = of_run(edit, where)
+                    starts = [one.start for one in each]
+                    x_0 = self._batch(here, where, starts, change_at, injection, record, visit, advance)
+                else:
+                    known = prefixes.known(self.model, self.schedule)
+                    x_0 = shared_batch(
+                        self.model, self.schedule, here, samples[where], each, injection, known,
+                        where, record, visit, advance,
+                    )  # fmt: skip
+                remainder = here.remainder()
+                return x_0 if remainder is None else x_0 + sent(remainder, x_0.device).to(x_0)
 
-            yield from self._in_batches(len(rows), sampled)
+            yield from self.batches(len(rows), sampled)
 
-    def _in_batches(self, n: int, work: Callable[[slice], _Result]) -> Iterator[tuple[slice, _Result]]:
-        """Work on n rows; a batch that does not fit a GPU starts again with half of its rows."""
+    def batches(self, n: int, work: Callable[[slice], _Result]) -> Iterator[tuple[slice, _Result]]:
+        """Work on n rows; a batch that does not fit into memory starts again with half of its rows."""
         first = 0
         while first < n:
             where = slice(first, min(first + self.batch_size, n))
-            try:
-                result = work(where)
-            except torch.cuda.OutOfMemoryError:
-                if not self._may_shrink or self.batch_size == 1:
-                    raise
+            if (result := self._fitting(work, where)) is None:
                 self.batch_size //= 2
-                torch.cuda.empty_cache()
-                continue
-            yield where, result
-            first = where.stop
+                free_memory()
+            else:
+                yield where, result
+                first = where.stop
 
-    @torch.no_grad()
+    def _fitting(self, work: Callable[[slice], _Result], where: slice) -> _Result | None:
+        """What comes of a batch; None where it did not fit and may be halved."""
+        try:
+            return work(where)
+        except RuntimeError as error:
+            if not self._may_shrink or self.batch_size == 1 or not is_out_of_memory(error):
+                raise
+            return None
+
     def _batch(
         self,
         latents: Latents,
@@ -216,19 +231,18 @@ class Sampler:
         advance: Advance,
     ) -> Tensor:
         model, schedule = self.model, self.schedule
-        x_t = latents.x_T().to(model.device, model.state_dtype)
+        x_t = sent(latents.x_T(), model.device).to(model.state_dtype)
         if any(start is not None for start in starts):
             x_t = torch.stack([x if add is None else x + add.to(x) for x, add in zip(x_t, starts, strict=True)])
-        for i, (timestep, sigma) in enumerate(zip(schedule.timesteps, schedule.sigmas, strict=True)):
-            if visit is not None:
-                visit(timestep, x_t, where)
-            z = latents.z(timestep) if sigma > 0 else None
-            x_t, h = stepped(model, schedule, i, x_t, z, change_at(timestep), injection)
-            if record is not None:
-                record(timestep, h, where)
-            advance(len(x_t))
-        remainder = latents.remainder()
-        return x_t if remainder is None else x_t + remainder.to(x_t)
+        with Noise(latents, schedule, model.device) as noise:
+            for i, timestep in enumerate(schedule.timesteps):
+                if visit is not None:
+                    visit(timestep, x_t, where)
+                x_t, h = stepped(model, schedule, i, x_t, noise.at(i), change_at(timestep), injection)
+                if record is not None:
+                    record(timestep, h, where)
+                advance(len(x_t))
+        return x_t
 
     def invert(
         self,
@@ -281,7 +295,7 @@ class Sampler:
                 x_0 = images[where].to(self.model.device, self.model.state_dtype)
                 return inverted(self.model, self.schedule, x_0, chosen[where], refine, where, record, advance)
 
-            parts = [found for _, found in self._in_batches(n, part)]
+            parts = [found for _, found in self.batches(n, part)]
         start, noises, rest = (joined(column) for column in zip(*parts, strict=True))
         unknown = torch.full((n,), torch.nan)
         found = Inversion(start, noises, rest, images.detach().float().cpu(), self.setting(), labels, unknown)
@@ -300,9 +314,7 @@ class Sampler:
         if isinstance(latents, Inversion | Chosen):
             latents.check(self.setting())
 
-    def _bind(
-        self, edit: Intervention | Sequence[Intervention | None] | None, n: int
-    ) -> tuple[Injection, list[_Bound]]:
+    def _bind(self, edit: Intervention | Sequence[Intervention | None] | None, n: int) -> tuple[Injection, list[Bound]]:
         """How shifts go in, and what every row's edit does; each distinct edit is bound once."""
         edits = list(edit) if isinstance(edit, Sequence) else [edit] * n
         if len(edits) != n:
@@ -313,42 +325,8 @@ class Sampler:
             raise HspaceError("symmetric and asymmetric edits can't share a run")
         injection: Injection = modes.pop() if modes else "symmetric"
         setting, device = self.setting(injection), self.model.device
-        bound = {key: _Bound(e.bind(setting, device), e.bind_start(setting, device)) for key, e in distinct.items()}
-        return injection, [bound.get(id(e), _Bound()) for e in edits]
-
-
-def _of_run(edit: RunChange, where: slice) -> ChangeAt:
-    """timestep -> what becomes of the h of a batch."""
-    return lambda timestep: lambda h: edit.change(timestep, h, where)
-
-
-def _of_rows(rows: Sequence[ShiftAt | None]) -> ChangeAt:
-    """timestep -> what becomes of the h (b, *h_shape) of a batch; None where nothing changes."""
-    distinct = list(dict.fromkeys(rows))
-
-    def stacked(by_row: dict[ShiftAt | None, Tensor]) -> Tensor:
-        """(b, *h_shape), or (1, *h_shape) where all rows share one."""
-        return torch.stack([by_row[row] for row in (rows if len(distinct) > 1 else distinct)])
-
-    def change_at(timestep: int) -> Change | None:
-        drawn = {row: row(timestep) if row else None for row in distinct}
-        found = [change for change in drawn.values() if change is not None]
-        if not found:
-            return None
-        some = found[0].shift if isinstance(found[0], Blend) else found[0]
-        shifts, keeps = {}, {}
-        for row, change in drawn.items():
-            shifts[row] = change.shift if isinstance(change, Blend) else torch.zeros_like(some)
-            if isinstance(change, Tensor):
-                shifts[row] = change
-            keeps[row] = change.keep.expand_as(some) if isinstance(change, Blend) else torch.ones_like(some)
-        shift = stacked(shifts)
-        if not any(isinstance(change, Blend) for change in found):
-            return lambda h: h + shift.to(h)
-        keep = stacked(keeps)
-        return lambda h: h * keep.to(h) + shift.to(h)  # h first: its memory layout stays, on which last bits depend
-
-    return change_at
+        bound = {key: Bound(e.bind(setting, device), e.bind_start(setting, device)) for key, e in distinct.items()}
+        return injection, [bound.get(id(e), Bound()) for e in edits]
 
 
 def _automatic_batch_size(image_shape: tuple[int, ...], ceiling: int) -> int:

@@ -144,12 +144,14 @@ class _Replaced:
 
     def bind(self, setting: Setting, device: torch.device) -> ShiftAt:
         """Replaces h wherever the other's is known."""
+        mask = torch.ones(()) if self.mask is None else self.mask
+        mask = mask.to(device)  # once, not at every step
 
         def shift_at(timestep: int) -> Blend | None:
             if timestep not in self.held:
                 return None
             h = self.held[timestep][self.row]
-            inside = h.new_ones(()) if self.mask is None else self.mask.to(h)
+            inside = mask.to(h)
             return Blend(1 - inside, inside * h)
 
         return shift_at

@@ -53,10 +53,11 @@ class Term:
         """Whether it moves x_T, not h."""
         return self.direction.setting.space == "noise"
 
-    def moved(self, vector: Tensor) -> Tensor:
-        """Strength and mask times a vector of the direction."""
+    def moved(self, vector: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Strength and mask times a vector of the direction; `mask`: the term's own, where the vector is."""
         shift = vector * self.strength
-        return shift if self.mask is None else shift * self.mask.to(shift)
+        mask = self.mask if mask is None else mask
+        return shift if mask is None else shift * mask.to(shift)
 
     def acts_at(self, timestep: int) -> bool:
         """Whether it changes h there."""
@@ -183,10 +184,12 @@ class Edit:
             return None
         rows = {timestep: row for row, timestep in enumerate(setting.schedule.timesteps)}
         vectors = [term.direction.retimed(setting).vectors.to(device) for term in active]
+        masks = [None if term.mask is None else term.mask.to(device) for term in active]  # once, not at every step
 
         def shift_at(timestep: int) -> Tensor | None:
             row = rows[timestep]
-            parts = [term.moved(v[row]) for term, v in zip(active, vectors, strict=True) if term.acts_at(timestep)]
+            here = zip(active, vectors, masks, strict=True)
+            parts = [term.moved(v[row], mask) for term, v, mask in here if term.acts_at(timestep)]
             return sum(parts[1:], start=parts[0]) if parts else None
 
         return shift_at

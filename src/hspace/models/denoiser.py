@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from hspace.device import put
 from hspace.errors import HspaceError
+from hspace.models.compiled import CompiledStages
 from hspace.models.replay import can_replay, recording, replaying
 from hspace.models.tap import Tap
 
@@ -141,6 +142,7 @@ class Denoiser:
         self.model_id = model_id
         self.notes = tuple(notes)
         self.weight_hash = weight_hash(network)
+        self._compiled: CompiledStages | None = None
 
     @property
     def device(self) -> torch.device:
@@ -156,6 +158,11 @@ class Denoiser:
     def state_dtype(self) -> torch.dtype:
         """In which x_t is kept between calls: float32, or float64 for a float64 network."""
         return torch.float64 if self.dtype == torch.float64 else torch.float32
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether `compiled` made it."""
+        return self._compiled is not None
 
     @cached_property
     def h_shape(self) -> tuple[int, ...]:
@@ -191,8 +198,41 @@ class Denoiser:
         if self.dtype in (torch.float32, torch.float64):
             return self
         other = copy.copy(self)
-        other.network = copy.deepcopy(self.network).float()
+        other.network, other._compiled = copy.deepcopy(self.network).float(), None
         return other.tapped(self.tap.name)
+
+    def compiled(self, backend: str = "inductor") -> Denoiser:
+        """The same network, its stages run through torch.compile; see `hspace.models.compiled`.
+
+        It pays for long work on a GPU: the first calls take minutes. Samples are those of the network as it is to
+        float tolerance. Gradients and Jacobians are computed by the network as it is. Where compiling fails, an
+        `HspaceWarning` says so once, and everything works as before.
+
+        Args:
+            backend: Of torch.compile.
+
+        Raises:
+            HspaceError: No such backend.
+
+        Example:
+            >>> import hspace
+            >>> hspace.load("faces64").compiled().is_compiled
+            True
+        """
+        known = torch.compiler.list_backends(exclude_tags=())
+        if backend not in known:
+            raise HspaceError(f"torch.compile has no backend {backend!r}; there are {', '.join(known)}")
+        other = copy.copy(self)
+        other._compiled = CompiledStages(self.network, backend)
+        return other
+
+    def channels_last(self) -> Denoiser:
+        """Lays the network out in memory channels last, in place: faster on CPUs, see docs/performance.md.
+
+        Samples are those of the usual layout to float tolerance.
+        """
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return self
 
     def predict(self, x_t: Float[Tensor, "n c y x"], timestep: int, *, shift: Tensor | None = None) -> Prediction:
         """eps and x_0 at one timestep; with `shift`, those of h + shift.
@@ -271,6 +311,11 @@ class Denoiser:
             stack.enter_context(self.tap.hooked(lambda replaced: h.to(replaced, copy=True)))
             return self._prediction(self._call(x_t, encoding.timestep), x_t, encoding.timestep)
 
+    @cached_property
+    def _alphas(self) -> list[float]:
+        """As plain numbers: none is read from a tensor while sampling."""
+        return cast(list[float], self.alphas_cumprod.tolist())
+
     @property
     def _weight(self) -> Tensor:
         """Any of the network's numbers: where it is, and in which precision."""
@@ -288,13 +333,18 @@ class Denoiser:
 
     def _call(self, x_t: Tensor, timestep: int) -> Tensor:
         timesteps = torch.full((len(x_t),), timestep, device=x_t.device, dtype=torch.int64)
-        with torch.autocast(x_t.device.type, self.dtype, enabled=self._needs_autocast):
+        with ExitStack() as stack:
+            kind = x_t.device.type
+            if torch.amp.is_autocast_available(kind):
+                stack.enter_context(torch.autocast(kind, self.dtype, enabled=self._needs_autocast))
+            if self._compiled is not None:
+                stack.enter_context(self._compiled.installed(self.tap))
             output = self.network(x_t.to(self.dtype), timesteps)
         output = output if isinstance(output, Tensor) else output.sample
         return cast(Tensor, output[:, : x_t.shape[1]].to(x_t.dtype))
 
     def _prediction(self, output: Tensor, x_t: Tensor, timestep: int) -> Prediction:
-        alpha = float(self.alphas_cumprod[timestep])
+        alpha = self._alphas[timestep]
         signal, noise = math.sqrt(alpha), math.sqrt(1.0 - alpha)
         convert: dict[str, Callable[[], Prediction]] = {
             "epsilon": lambda: Prediction(output, (x_t - noise * output) / signal),

@@ -18,12 +18,17 @@ from hspace.usercode import import_function, names_function
 
 __all__ = ["load"]
 
+_SLOW = "float16 takes tens of times longer than float32 on a CPU: bfloat16 is for it"
+
 
 def load(
     source: str | PathLike[str] | Denoiser | Any,
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
     tap: str | None = None,
+    *,
+    channels_last: bool = False,
+    compile: bool = False,
 ) -> Denoiser:
     """Load a diffusion model.
 
@@ -42,6 +47,8 @@ def load(
         dtype: In which the network computes. Default: float32; objects and what functions return keep theirs.
         tap: Where h is: `"mid_block"`, `"before"`, `"middle"`, `"after"` or any module's name. Default: `"mid_block"`;
             a `Denoiser` keeps its own.
+        channels_last: Whether the network lies in memory channels last: `Denoiser.channels_last`.
+        compile: Whether its stages run through torch.compile: `Denoiser.compiled`.
 
     Raises:
         HspaceError: Nothing of that name; no model in the folder; unreadable, truncated or non-finite weights;
@@ -53,11 +60,25 @@ def load(
         >>> model.image_shape, model.h_shape
         ((3, 64, 64), (128, 8, 8))
     """
+    model = _loaded(source, device, dtype, tap)
+    if model.dtype == torch.float16 and model.device.type == "cpu" and _SLOW not in model.notes:
+        model.notes = (*model.notes, _SLOW)
+    if channels_last:
+        model = model.channels_last()
+    return model.compiled() if compile else model
+
+
+def _loaded(
+    source: str | PathLike[str] | Denoiser | Any,
+    device: str | torch.device | None,
+    dtype: torch.dtype | None,
+    tap: str | None,
+) -> Denoiser:
     if isinstance(source, Denoiser):
         return (source if tap is None else source.tapped(tap)).to(device, dtype)
     if isinstance(source, (str, PathLike)):
         if names_function(str(source)):
-            return load(import_function(str(source))(), device or default_device(), dtype, tap)
+            return _loaded(import_function(str(source))(), device or default_device(), dtype, tap)
         model = checkpoint.denoiser_of_folder(*_locate(str(source)), tap=tap or "mid_block")
         return model.to(device or default_device(), dtype)
     unet, scheduler = _pair(source)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from hspace.diffusion import Chosen, Inversion, Latents, Sampler, SeedLatents
+from hspace.diffusion import Chosen, Inversion, Latents, Prefixes, Sampler, SeedLatents
 from hspace.directions import Direction, Directions, Edit
 from hspace.errors import HspaceError
 from hspace.progress import Progress
@@ -68,7 +68,7 @@ def strip(
     With one direction every row is a seed. With several, every row is a direction and the seeds stand side by side.
 
     Args:
-        sampler: Draws them, all in one batched run.
+        sampler: Draws them, all in one batched run; what edits have not changed yet is computed once for each seed.
         latents: Or seeds.
         directions: One, a set, or edits (whose strengths are multiplied by those of the columns).
         strengths: In standard deviations of h along the direction.
@@ -92,7 +92,7 @@ def strip(
     changes: list[Direction | Edit | None] = []
     for edit in edits:
         changes += [strength * edit if strength else None for strength in strengths] * len(rows)
-    tiles = tiles_of(sampler.run(rows[chosen], changes, progress=progress))
+    tiles = tiles_of(sampler.run(rows[chosen], changes, prefixes=Prefixes(), progress=progress))
     seeds = _names(rows)
     names = [edit.name for edit in edits]
     lines, groups = (names, seeds) if several else (seeds, names)

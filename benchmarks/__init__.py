@@ -1,0 +1,1 @@
+"""Speed and memory, each figure beside its limit or its naive baseline in the same run: `python -m benchmarks`."""
