@@ -25,13 +25,13 @@ from torch import Tensor, nn
 
 from hspace.diffusion import ChangeOfH, Injection, RunChange, Sampler, backpropagate
 from hspace.errors import HspaceError
+from hspace.jobs.uninterrupted import uninterrupted
 from hspace.learning.discriminator import Discriminator, discriminator_loss, realism_losses
 from hspace.learning.draw import Draw, draw
 from hspace.learning.population import Population
 from hspace.learning.reconstructor import Reconstructor, reconstruction_losses
 from hspace.learning.shift import Shift
 from hspace.learning.state import read_state, write_state
-from hspace.learning.uninterrupted import uninterrupted
 from hspace.progress import Advance
 
 __all__ = ["FIELDS", "Options", "Stopped", "Trainer"]
