@@ -20,6 +20,7 @@ from hspace.directions import Direction, Directions
 from hspace.discovery import Learned
 from hspace.errors import HspaceError
 from hspace.evaluation import effects, named, spread
+from hspace.jobs import world
 from hspace.learning.reconstructor import ReconstructorSize
 from hspace.learning.shift import Kind, Parametrisation
 from hspace.photos import photo_files, read_photos
@@ -145,6 +146,8 @@ def command(
     except KeyboardInterrupt as interrupt:
         again = "go on with --resume" if (folder / "state.safetensors").exists() else "training had not begun"
         raise KeyboardInterrupt(f"{str(interrupt) or 'interrupted'}; {again}") from None
+    if not world().first:
+        return
     _tell(learned)
     directions = reproducible(learned.directions_, resume=None)  # a training without a break comes to the same
     if judge is not None:

@@ -10,15 +10,13 @@ import typer
 from hspace.atomic import writing
 from hspace.cli import options
 from hspace.cli.commandline import reproducible
-from hspace.cli.session import checkpoint_for, open_model, open_sampler, say
+from hspace.cli.session import NO_STATE, checkpoint_for, open_model, open_sampler, say
 from hspace.discovery import PCA
 from hspace.errors import HspaceError
 from hspace.jobs import world
 from hspace.plot import spectrum, strip
 
 __all__ = ["command"]
-
-_NO_STATE = {"resume": None, "save_every": None}  # a job without a break comes to the same
 
 
 def command(
@@ -59,11 +57,11 @@ def command(
             if world().size > 1 or pca.n_samples_seen_ <= components:  # too few, or a share of them only
                 raise
             kept = out.with_name(f"{out.stem}.interrupted{out.suffix}")
-            reproducible(pca.finish().directions_, samples=pca.n_samples_seen_, **_NO_STATE).save(kept)
+            reproducible(pca.finish().directions_, samples=pca.n_samples_seen_, **NO_STATE).save(kept)
             raise KeyboardInterrupt(
                 f"{str(interrupt) or 'interrupted'}; components of {pca.n_samples_seen_} finished samples are in {kept}"
             ) from None
-        directions = reproducible(pca.directions_, **_NO_STATE)
+        directions = reproducible(pca.directions_, **NO_STATE)
         if world().first:
             directions.save(out)
     if not world().first:

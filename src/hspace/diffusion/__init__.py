@@ -1,6 +1,7 @@
 """The reverse process: schedules, latents from seeds, and the sampler that records and edits h."""
 
 from hspace.diffusion.backprop import Gradients, backpropagate
+from hspace.diffusion.drawing import draw_each, draw_samples
 from hspace.diffusion.intervention import Blend, ChangeOfH, Intervention, Recorder, RunChange, ShiftAt
 from hspace.diffusion.inversion import Chosen, Inversion
 from hspace.diffusion.latents import Latents, SeedLatents
@@ -26,5 +27,7 @@ __all__ = [
     "ShiftAt",
     "Space",
     "backpropagate",
+    "draw_each",
+    "draw_samples",
     "make_schedule",
 ]

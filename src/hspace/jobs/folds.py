@@ -109,7 +109,8 @@ class Together:
 
     def add(self, batch: Mapping[str, Any]) -> int:
         """The next rows, for each fold what it takes."""
-        return [fold.add(batch[name]) for name, fold in self.folds.items()][0]
+        taken = {fold.add(batch[name]) for name, fold in self.folds.items()}
+        return taken.pop()
 
     def state(self) -> State:
         """Of all."""

@@ -50,25 +50,26 @@ class Job:
         device: torch.device | str | None = None,
         processes: World | None = None,
     ) -> None:
-        self.about = dict(about)
+        self.about = {**about, **({} if checkpoint is None else checkpoint.about)}
         self.checkpoint = checkpoint
         self.world = world(device) if processes is None else processes
 
     @contextmanager
-    def stage(self, name: str, n: int, fold: Fold, *, everyone: bool = True) -> Iterator[Stage]:
+    def stage(self, name: str, n: int, fold: Fold, *, each: int = 1, everyone: bool = True) -> Iterator[Stage]:
         """One pass; when the context ends, the fold is that of all rows.
 
         Args:
             name: Of the pass, in the names of files.
-            n: Number of rows.
+            n: Number of rows, or of groups of rows.
             fold: Empty; what a state on disk has is put into it.
+            each: Rows in a group, which stay with one process.
             everyone: Whether all processes get the whole. Otherwise only process 0 does.
 
         Raises:
             HspaceError: A state of another job; another process is lost.
         """
         try:
-            stage = Stage(self, name, n, fold)
+            stage = Stage(self, name, n, fold, each)
             try:
                 yield stage
                 if len(stage.rows):
@@ -82,12 +83,17 @@ class Job:
 
 
 class Stage:
-    """The share of one process of one pass."""
+    """The share of one process of one pass.
 
-    def __init__(self, job: Job, name: str, n: int, fold: Fold) -> None:
+    Attributes:
+        share: Rows of this process.
+    """
+
+    def __init__(self, job: Job, name: str, n: int, fold: Fold, each: int) -> None:
         self.job, self.name, self.fold = job, name, fold
-        self._share = job.world.share(n)
-        self._about = {**job.about, "pass": name, "rows": n, "rank": job.world.rank, "processes": job.world.size}
+        groups = job.world.share(n)
+        self.share = range(each * groups.start, each * groups.stop)
+        self._about = {**job.about, "pass": name, "rows": n * each, "rank": job.world.rank, "processes": job.world.size}
         if job.checkpoint is not None:
             state = job.checkpoint.load(name, job.world, self._about)
             if state is not None:
@@ -95,14 +101,9 @@ class Stage:
         self._saved, self._saved_rows = time.monotonic(), fold.rows
 
     @property
-    def share(self) -> range:
-        """Rows of this process."""
-        return self._share
-
-    @property
     def rows(self) -> range:
         """Those of them that are left to do."""
-        return self._share[self.fold.rows :]
+        return self.share[self.fold.rows :]
 
     def of(self, rows: Sequence[_Row]) -> Sequence[_Row]:
         """Of all rows those that are left to do."""

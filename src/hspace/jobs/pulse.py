@@ -10,7 +10,7 @@ import threading
 import time
 from datetime import timedelta
 
-from torch.distributed import TCPStore
+from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, but not exported
 
 __all__ = ["Pulse"]
 
@@ -45,6 +45,11 @@ class Pulse:
         self._beats.set(self._name(rank), "0")
         self._thread = threading.Thread(target=self._beat, name="hspace-pulse", daemon=True)
         self._thread.start()
+
+    @staticmethod
+    def serve(host: str) -> TCPStore:
+        """The store, at a free port."""
+        return TCPStore(host, 0, is_master=True, wait_for_workers=False)
 
     @property
     def lost(self) -> str | None:

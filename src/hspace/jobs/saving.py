@@ -2,8 +2,8 @@
 
 Each pass of a job has a file of its own beside the path that is given, one for each process where there are several:
 `directions.partial.safetensors` becomes `directions.partial.components.safetensors`, or
-`directions.partial.components.rank1-of-3.safetensors`. Files are replaced whole (`hspace.atomic`), so that a process may
-be killed at any moment.
+`directions.partial.components.rank1-of-3.safetensors`. Files are replaced whole (`hspace.atomic`), so that a process
+may be killed at any moment.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class Checkpoint:
         path: Names the files, see above.
         every: Seconds from one saving to the next.
         resume: Go on where the files stand; from the start where there is none.
+        about: What else makes the work this and no other, such as the name of a scorer; plain JSON types.
 
     Example:
         >>> import tempfile, pathlib, hspace
@@ -47,26 +48,39 @@ class Checkpoint:
         ['pca.safetensors']
     """
 
-    def __init__(self, path: str | PathLike[str], *, every: float = 60.0, resume: bool = False) -> None:
+    def __init__(
+        self,
+        path: str | PathLike[str],
+        *,
+        every: float = 60.0,
+        resume: bool = False,
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
         if not every >= 0:
             raise HspaceError(f"seconds from one saving to the next must not be negative, but are {every}")
         self.path = Path(path)
         self.every = every
         self.resume = resume
+        self.about = dict(about or {})
         self.files: list[Path] = []
         """Those that there are of the work so far."""
 
     def __enter__(self) -> Checkpoint:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if kind is None:
             world().arrive()  # process 0 has saved the result
             self.remove()
         elif isinstance(error, (KeyboardInterrupt, LostProcess)) and self.files:
-            raise type(error)(f"{str(error) or 'interrupted'}; what was done is kept: go on with resume") from error
+            raise type(error)(f"{str(error) or 'interrupted'}; what was done is kept, resume goes on") from error
+
+    def beside(self, name: str) -> Checkpoint:
+        """Of another job within the same work, whose files go when this one's go."""
+        path = self.path.with_name(f"{self.path.stem}-{name}{self.path.suffix}")
+        other = Checkpoint(path, every=self.every, resume=self.resume, about=self.about)
+        other.files = self.files
+        return other
 
     def remove(self) -> None:
         """Take the files away."""

@@ -96,9 +96,7 @@ class _Several(World):
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         self._gloo = None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo", timeout=_TIMEOUT)
         host = os.environ.get("MASTER_ADDR", "127.0.0.1")
-        server = None
-        if self.first:
-            server = dist.TCPStore(host, 0, is_master=True, wait_for_workers=False)
+        server = Pulse.serve(host) if self.first else None
         port = torch.tensor([0 if server is None else server.port])
         with self._watched():
             dist.broadcast(port, 0, group=self._gloo)
