@@ -72,12 +72,12 @@ def labelled(checkpoint: Checkpoint | None = None) -> Found:
 
 def evaluation(checkpoint: Checkpoint | None = None) -> Found:
     which = sampler()
-    two = hspace.random_directions(which.setting(), norms=[3.0, 2.0], n=2)
-    controls = hspace.random_directions(which.setting(), norms=[3.0, 2.0], n=80, seed=1)
-    seeds: Any = {"unit_seeds": range(100, 105), "checkpoint": checkpoint}
-    found = evaluate(which, two, judge, range(5), strengths=(-2, 1, 2), controls=controls, **seeds)
+    own = hspace.random_directions(which.setting(), norms=[3.0, 2.0])
+    controls = hspace.random_directions(which.setting(), norms=[3.0, 2.0], n=5, seed=1)
+    more: dict[str, Any] = {"controls": controls, "level": 0.5, "unit_seeds": range(100, 105)}
+    found = evaluate(which, own, judge, range(5), strengths=(-2, 1, 2), checkpoint=checkpoint, **more)
     left = [x for by in found.content.values() for x in by.values()]
-    p_values = torch.tensor([verdict.p_value for verdict in found.verdicts])
+    p_values = torch.tensor([verdict.p for verdict in found.verdicts])
     return {"scores": found.response.scores, "unit": found.response.unit, "content": torch.tensor(left), "p": p_values}
 
 

@@ -15,7 +15,14 @@ def environment(**more: str) -> dict[str, str]:
     """One thread each, this checkout, nothing of a launcher around the tests."""
     kept = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
     path = os.pathsep.join([str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")])
-    return {**kept, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", **more}
+    return {
+        **kept,
+        "PYTHONPATH": path,
+        "OMP_NUM_THREADS": "1",
+        "GLOO_SOCKET_IFNAME": "lo",
+        "DIFFUSERS_VERBOSITY": "error",
+        **more,
+    }
 
 
 def torchrun(processes: int, *command: object) -> list[str]:

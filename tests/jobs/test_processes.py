@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from tests.jobs import everything
-from tests.jobs.launching import launched
+from tests.jobs.launching import environment, launched
 
 
 @pytest.fixture(scope="module")
-def by_one() -> everything.Found:
-    return everything.everything()
+def by_one(tmp_path_factory: pytest.TempPathFactory) -> everything.Found:
+    folder = tmp_path_factory.mktemp("one")
+    subprocess.run([sys.executable, everything.__file__, folder], env=environment(), check=True, timeout=300)
+    return load_file(folder / "rank0.safetensors")
 
 
 @pytest.mark.parametrize("processes", [2, 3])

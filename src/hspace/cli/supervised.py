@@ -104,8 +104,8 @@ def command(
 ) -> None:
     """Find directions of attributes, from labelled pictures of your own or by scoring generated samples (Haas et al.).
 
-    One of: --positive DIR --negative DIR; --photos DIR --labels CSV --column NAME; --scorer NAME --attribute NAME. After
-    Ctrl-C --resume goes on.
+    One of: --positive DIR --negative DIR; --photos DIR --labels CSV --column NAME; --scorer NAME --attribute NAME.
+    After Ctrl-C --resume goes on.
     """
     given = dict(locals())
     changed = {name for name, p in signature(command).parameters.items() if given[name] != p.default}

@@ -429,11 +429,9 @@ class Learned:
 
         try:
             with ExitStack() as stack:
-                log = (
-                    None
-                    if folder is None or not first
-                    else stack.enter_context(Log(folder, FIELDS, keep=trainer.iteration))
-                )
+                log = None
+                if folder is not None and first:
+                    log = stack.enter_context(Log(folder, FIELDS, keep=trainer.iteration))
                 advance = stack.enter_context(reporting(progress if first else False, self.iterations, "learning"))
 
                 def told_line(line: dict[str, float]) -> None:
