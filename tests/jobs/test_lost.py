@@ -1,0 +1,98 @@
+"""A process that is killed ends the job with one line, and what was done is kept."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import DDIMScheduler
+from tests import tiny
+from tests.jobs.launching import by_hand, environment, launched, torchrun
+
+import hspace
+
+COUNTED_AS_LOST_SOONER = (
+    "import hspace.jobs.pulse as p; p.LOST_AFTER = 4.0; from hspace.cli import main; main()"  # instead of a minute
+)
+OPTIONS = ("-k", "2", "-s", "2", "--batch-size", "4", "--device", "cpu", "--dtype", "float64", "-o", "out.safetensors")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    tiny.unet().save_pretrained(folder / "unet")
+    DDIMScheduler(100, clip_sample=False).save_pretrained(folder / "scheduler")
+    return folder
+
+
+def until_saved(folder: Path, processes: int, running: Sequence[subprocess.Popen[str]]) -> None:
+    """Wait for the states of all processes."""
+    end = time.monotonic() + 120
+    while len(list(folder.glob("out.partial.components.rank*"))) < processes:
+        assert time.monotonic() < end, "no state was saved"
+        assert all(process.poll() is None for process in running), [process.communicate() for process in running]
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(("size", "victim"), [(3, 1), (2, 0)])
+def test_without_a_launcher_that_watches(size: int, victim: int, model: Path, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = ("-c", COUNTED_AS_LOST_SOONER, "pca", "-m", str(model), "-n", "1000000", *OPTIONS, "--save-every", "0.1")
+    running = by_hand(size, port, *command, cwd=tmp_path)
+    try:
+        until_saved(tmp_path, size, running)
+        running[victim].kill()
+        others = [process for rank, process in enumerate(running) if rank != victim]
+        ends = [process.communicate(timeout=60) for process in others]
+    finally:
+        for process in running:
+            process.kill()
+    lines = [line for _, stderr in ends for line in stderr.splitlines() if line.startswith("hspace: ")]
+    what = f"process {victim} of {size} was lost: killed, or its machine is gone"
+    assert lines == [f"hspace: {what}; what was done is kept, resume goes on"]
+    assert [process.returncode for process in others] == [2] * (size - 1)
+    assert not any("Traceback" in stderr for _, stderr in ends)
+    assert len(list(tmp_path.glob("out.partial.components.rank*"))) == size
+
+
+def test_under_torchrun_and_resumed(model: Path, tmp_path: Path) -> None:
+    command = ("-m", "hspace", "pca", "-m", model, "-n", 2000, *OPTIONS)
+    launcher = subprocess.Popen(
+        torchrun(2, *command, "--save-every", 0.1),
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        until_saved(tmp_path, 2, [launcher])
+        children = [int(pid) for pid in Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()]
+        os.kill(children[1], signal.SIGKILL)
+        _, stderr = launcher.communicate(timeout=60)
+    finally:
+        launcher.kill()
+    assert launcher.returncode != 0
+    lines = [line for line in stderr.splitlines() if line.startswith("hspace: ")]
+    assert len(lines) == 1
+    assert re.search(r"(process \d of 2|SIGTERM).*; what was done is kept, resume goes on", lines[0])
+    assert len(list(tmp_path.glob("out.partial.components.rank*"))) == 2
+    result = launched(2, *command, "--resume", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("2 components of 2000 samples in out.safetensors") == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["out.safetensors"]
+    found = hspace.Directions.load(tmp_path / "out.safetensors")
+    assert "--resume" not in found[0].origin["command"]
+    sampler = hspace.Sampler(hspace.load(model, device="cpu", dtype=torch.float64), steps=2, eta=1.0, batch_size=4)
+    for item, expected in zip(found, hspace.PCA(2).fit(sampler, range(2000)).directions_, strict=True):
+        torch.testing.assert_close(item.vectors, expected.vectors, rtol=1e-3, atol=1e-3)
