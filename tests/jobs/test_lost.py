@@ -7,14 +7,13 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
-from diffusers import DDIMScheduler
-from tests import tiny
 from tests.jobs.launching import by_hand, environment, launched, torchrun
 
 import hspace
@@ -25,12 +24,10 @@ COUNTED_AS_LOST_SOONER = (
 OPTIONS = ("-k", "2", "-s", "2", "--batch-size", "4", "--device", "cpu", "--dtype", "float64", "-o", "out.safetensors")
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    tiny.unet().save_pretrained(folder / "unet")
-    DDIMScheduler(100, clip_sample=False).save_pretrained(folder / "scheduler")
-    return folder
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def until_saved(folder: Path, processes: int, running: Sequence[subprocess.Popen[str]]) -> None:
@@ -43,12 +40,20 @@ def until_saved(folder: Path, processes: int, running: Sequence[subprocess.Popen
 
 
 @pytest.mark.parametrize(("size", "victim"), [(3, 1), (2, 0)])
-def test_without_a_launcher_that_watches(size: int, victim: int, model: Path, tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = ("-c", COUNTED_AS_LOST_SOONER, "pca", "-m", str(model), "-n", "1000000", *OPTIONS, "--save-every", "0.1")
-    running = by_hand(size, port, *command, cwd=tmp_path)
+def test_without_a_launcher_that_watches(size: int, victim: int, tiny_folder: Path, tmp_path: Path) -> None:
+    command = (
+        "-c",
+        COUNTED_AS_LOST_SOONER,
+        "pca",
+        "-m",
+        str(tiny_folder),
+        "-n",
+        "1000000",
+        *OPTIONS,
+        "--save-every",
+        "0.1",
+    )
+    running = by_hand(size, free_port(), *command, cwd=tmp_path)
     try:
         until_saved(tmp_path, size, running)
         running[victim].kill()
@@ -65,8 +70,8 @@ def test_without_a_launcher_that_watches(size: int, victim: int, model: Path, tm
     assert len(list(tmp_path.glob("out.partial.components.rank*"))) == size
 
 
-def test_under_torchrun_and_resumed(model: Path, tmp_path: Path) -> None:
-    command = ("-m", "hspace", "pca", "-m", model, "-n", 2000, *OPTIONS)
+def test_under_torchrun_and_resumed(tiny_folder: Path, tmp_path: Path) -> None:
+    command = ("-m", "hspace", "pca", "-m", tiny_folder, "-n", 2000, *OPTIONS)
     launcher = subprocess.Popen(
         torchrun(2, *command, "--save-every", 0.1),
         cwd=tmp_path,
@@ -93,6 +98,25 @@ def test_under_torchrun_and_resumed(model: Path, tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["out.safetensors"]
     found = hspace.Directions.load(tmp_path / "out.safetensors")
     assert "--resume" not in found[0].origin["command"]
-    sampler = hspace.Sampler(hspace.load(model, device="cpu", dtype=torch.float64), steps=2, eta=1.0, batch_size=4)
-    for item, expected in zip(found, hspace.PCA(2).fit(sampler, range(2000)).directions_, strict=True):
-        torch.testing.assert_close(item.vectors, expected.vectors, rtol=1e-3, atol=1e-3)
+    alone = [sys.executable, *map(str, command), "-o", "alone.safetensors"]
+    subprocess.run(alone, cwd=tmp_path, env=environment(), check=True, capture_output=True, timeout=300)
+    expected = hspace.Directions.load(tmp_path / "alone.safetensors")
+    for mine, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine.vectors, other.vectors, rtol=1e-3, atol=1e-3)
+
+
+def test_an_error_of_one_process_ends_all_with_that_error(tiny_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "judge.py").write_text(
+        "import os\ndef judge(x):\n    return {'bright': x.mean((1, 2, 3)) / (os.environ['RANK'] != '1')}\n"
+    )
+    options = ("--scorer", "judge.py:judge", "-n", "20000", "--extremes", "2", *OPTIONS[2:])
+    running = by_hand(3, free_port(), "-m", "hspace", "supervised", "-m", str(tiny_folder), *options, cwd=tmp_path)
+    try:
+        ends = [process.communicate(timeout=60) for process in running]
+    finally:
+        for process in running:
+            process.kill()
+    lines = [line for _, stderr in ends for line in stderr.splitlines() if line.startswith("hspace: ")]
+    assert len(lines) == 1
+    assert "bright" in lines[0]
+    assert [process.returncode for process in running] == [2, 2, 2]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
-from tests.jobs import everything
+from tests.jobs import commands, everything
 from tests.jobs.launching import environment, launched
+
+import hspace
 
 
 @pytest.fixture(scope="module")
@@ -18,6 +23,34 @@ def by_one(tmp_path_factory: pytest.TempPathFactory) -> everything.Found:
     folder = tmp_path_factory.mktemp("one")
     subprocess.run([sys.executable, everything.__file__, folder], env=environment(), check=True, timeout=300)
     return load_file(folder / "rank0.safetensors")
+
+
+def test_commands_equal_one_process(tiny_folder: Path, tmp_path: Path) -> None:
+    (one := tmp_path / "one").mkdir()
+    (two := tmp_path / "two").mkdir()
+    alone = [sys.executable, commands.__file__, str(tiny_folder)]
+    subprocess.run(alone, cwd=one, env=environment(), check=True, capture_output=True, timeout=300)
+    result = launched(2, Path(commands.__file__), tiny_folder, cwd=two)
+    assert result.returncode == 0, result.stderr
+    for said in ("5 samples in all.png", "2 directions in scored.safetensors", "everything in evaluation.json"):
+        assert result.stdout.count(said) == 1
+    files = [{str(path.relative_to(where)) for path in where.rglob("*.*") if path.is_file()} for where in (one, two)]
+    files = [{name for name in each if "tensorboard" not in name} for each in files]  # its names have a clock in them
+    assert files[0] == files[1]
+    assert not any("partial" in name for name in files[0])
+    for name in files[0]:
+        if name.endswith(".png"):
+            a, b = (np.asarray(Image.open(where / name)).astype(int) for where in (one, two))
+            assert np.abs(a - b).max() <= 1, name
+    for name in ("pcs", "scored", "seen", "learned"):
+        a, b = (hspace.Directions.load(where / f"{name}.safetensors") for where in (one, two))
+        assert a.names == b.names
+        for x, y in zip(a, b, strict=True):
+            assert x.origin == y.origin
+            torch.testing.assert_close(x.vectors, y.vectors, rtol=2e-3, atol=2e-4, msg=name)
+    found = [json.loads((where / "evaluation.json").read_text()) for where in (one, two)]
+    effects = [[row["effect"] for part in (each, each["projected"]) for row in part["directions"]] for each in found]
+    assert effects[0] == pytest.approx(effects[1], rel=1e-3)
 
 
 @pytest.mark.parametrize("processes", [2, 3])
