@@ -81,10 +81,10 @@ def evaluation(checkpoint: Checkpoint | None = None) -> Found:
     return {"scores": found.response.scores, "unit": found.response.unit, "content": torch.tensor(left), "p": p_values}
 
 
-def learned(folder: Path | None = None) -> Found:
+def learned(folder: Path | None = None, *, resume: bool = False) -> Found:
     options: dict[str, Any] = {"span": 3, "iterations": 3, "batch_size": 5, "checked": 4, "reconstructor": "lenet"}
     options |= {"replays": 1, "replay_batch_size": 2, "replay_size": 16, "warmup": 1, "shift_rate": 1e-3}
-    found = hspace.Learned(2, **options).fit(sampler(), range(7), folder=folder)
+    found = hspace.Learned(2, **options).fit(sampler(), range(7), folder=folder, resume=resume)
     weights = {f"weight {name}": x for name, x in found.reconstructor_.state_dict().items()}
     lines = torch.tensor([[line["loss"], line["discriminator"]] for line in found.history_], dtype=torch.float64)
     return {"images": found.population_.images, "lines": lines, "vectors": vectors(found.directions_), **weights}

@@ -70,6 +70,19 @@ def test_interrupted_again_and_again_ends_with_the_same_bits(job: Callable[..., 
     assert not list(tmp_path.iterdir())
 
 
+def test_the_population_of_a_training_is_resumed(tmp_path: Path) -> None:
+    """Its drawing is interrupted, and so is the training after it."""
+    expected = everything.learned(tmp_path / "whole")
+    with interrupted_after(5), pytest.raises(KeyboardInterrupt, match=r"what was done is kept, resume goes on"):
+        everything.learned(tmp_path / "broken")
+    (kept,) = (tmp_path / "broken").iterdir()
+    assert kept.name == "population.partial.components.safetensors"
+    found = everything.learned(tmp_path / "broken", resume=True)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    names = [sorted(file.name for file in (tmp_path / one).glob("*.*")) for one in ("whole", "broken")]
+    assert names[0] == names[1]
+
+
 def test_killed_fifty_times(tmp_path: Path) -> None:
     """kill -9 at random moments of a real process that saves all the time: what is on disk is always whole."""
     torch.set_num_threads(1)  # as a fork needs it

@@ -144,8 +144,12 @@ def command(
             progress=True,
         )
     except KeyboardInterrupt as interrupt:
-        again = "go on with --resume" if (folder / "state.safetensors").exists() else "training had not begun"
-        raise KeyboardInterrupt(f"{str(interrupt) or 'interrupted'}; {again}") from None
+        message = str(interrupt) or "interrupted"
+        if (folder / "state.safetensors").exists():
+            raise KeyboardInterrupt(f"{message}; go on with --resume") from None
+        if any(folder.glob("population.*")):  # which says so itself
+            raise
+        raise KeyboardInterrupt(f"{message}; training had not begun") from None
     if not world().first:
         return
     _tell(learned)
