@@ -19,7 +19,7 @@ from tests.jobs.launching import by_hand, environment, launched, torchrun
 import hspace
 
 COUNTED_AS_LOST_SOONER = (
-    "import hspace.jobs.pulse as p; p.LOST_AFTER = 4.0; from hspace.cli import main; main()"  # instead of a minute
+    "import hspace.jobs.pulse as p; p.LOST_AFTER = 10.0; from hspace.cli import main; main()"  # instead of a minute
 )
 OPTIONS = ("-k", "2", "-s", "2", "--batch-size", "4", "--device", "cpu", "--dtype", "float64", "-o", "out.safetensors")
 
@@ -32,7 +32,7 @@ def free_port() -> int:
 
 def until_saved(folder: Path, processes: int, running: Sequence[subprocess.Popen[str]]) -> None:
     """Wait for the states of all processes."""
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while len(list(folder.glob("out.partial.components.rank*"))) < processes:
         assert time.monotonic() < end, "no state was saved"
         assert all(process.poll() is None for process in running), [process.communicate() for process in running]
@@ -58,7 +58,7 @@ def test_without_a_launcher_that_watches(size: int, victim: int, tiny_folder: Pa
         until_saved(tmp_path, size, running)
         running[victim].kill()
         others = [process for rank, process in enumerate(running) if rank != victim]
-        ends = [process.communicate(timeout=60) for process in others]
+        ends = [process.communicate(timeout=300) for process in others]
     finally:
         for process in running:
             process.kill()
@@ -84,7 +84,7 @@ def test_under_torchrun_and_resumed(tiny_folder: Path, tmp_path: Path) -> None:
         until_saved(tmp_path, 2, [launcher])
         children = [int(pid) for pid in Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()]
         os.kill(children[1], signal.SIGKILL)
-        _, stderr = launcher.communicate(timeout=60)
+        _, stderr = launcher.communicate(timeout=300)
     finally:
         launcher.kill()
     assert launcher.returncode != 0
@@ -110,13 +110,13 @@ def test_an_error_of_one_process_ends_all_with_that_error(tiny_folder: Path, tmp
         "import os\ndef judge(x):\n    return {'bright': x.mean((1, 2, 3)) / (os.environ['RANK'] != '1')}\n"
     )
     options = ("--scorer", "judge.py:judge", "-n", "20000", "--extremes", "2", *OPTIONS[2:])
-    running = by_hand(3, free_port(), "-m", "hspace", "supervised", "-m", str(tiny_folder), *options, cwd=tmp_path)
+    running = by_hand(2, free_port(), "-m", "hspace", "supervised", "-m", str(tiny_folder), *options, cwd=tmp_path)
     try:
-        ends = [process.communicate(timeout=60) for process in running]
+        ends = [process.communicate(timeout=300) for process in running]
     finally:
         for process in running:
             process.kill()
     lines = [line for _, stderr in ends for line in stderr.splitlines() if line.startswith("hspace: ")]
     assert len(lines) == 1
     assert "bright" in lines[0]
-    assert [process.returncode for process in running] == [2, 2, 2]
+    assert [process.returncode for process in running] == [2, 2]
