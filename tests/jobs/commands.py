@@ -19,7 +19,19 @@ SCORER = ("--scorer", "judge.py:judge")
 SMALL = ("--device", "cpu", "--dtype", "float64", "--batch-size", "2")
 DRAWN = ("-s", "2", *SMALL)
 LEARNING = ("-k", "2", "--span", "3", "--iterations", "2", "--per-iteration", "3", "--reconstructor", "lenet")
-EVALUATION = ("-n", "3", "--controls", "40", "--unit-samples", "3", "--projected", "--strengths", "-2,2")
+EVALUATION = (
+    "-n",
+    "3",
+    "--controls",
+    "3",
+    "--level",
+    "0.5",
+    "--unit-samples",
+    "3",
+    "--projected",
+    "--strengths",
+    "-2,2",
+)
 UNIT = ("--unit-samples", "5")
 COMMANDS = (
     ("sample", "--seeds", "0:5", "-o", "all.png", *DRAWN),
@@ -28,7 +40,21 @@ COMMANDS = (
     ("supervised", *SCORER, "-n", "9", "--extremes", "3", *UNIT, "-o", "scored.safetensors", *DRAWN),
     ("supervised", "--positive", "with", "--negative", "without", *UNIT, "-o", "seen.safetensors", *DRAWN),
     ("evaluate", "pcs.safetensors", *SCORER, *EVALUATION, *SMALL),
-    ("learn", *LEARNING, "-n", "6", "--work", "learning", "-o", "learned.safetensors", "--rate", "1e-3", *DRAWN),
+    (
+        "learn",
+        *LEARNING,
+        "-n",
+        "6",
+        "--work",
+        "learning",
+        "-o",
+        "learned.safetensors",
+        "--rate",
+        "1e-3",
+        *DRAWN,
+        "--batch-size",
+        "16",
+    ),
 )
 
 
