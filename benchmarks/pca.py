@@ -17,13 +17,14 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 import hspace
 from hspace.cli.options import parse_dtype
-from hspace.discovery.sketch import Sketch
+from hspace.discovery.sketch import Sketches
 
 
 def sampler_of(args: argparse.Namespace) -> hspace.Sampler:
@@ -34,19 +35,18 @@ def measured_share(sampler: hspace.Sampler, samples: int, components: int, joint
     """Seconds of sampling and of PCA: every fold of a batch into the sketches, and the end of the fit."""
     spent = 0.0
 
-    class Timed(hspace.PCA):
-        def _sketched(self, batch: list[Tensor]) -> list[Sketch]:
+    class TimedSketches(Sketches):
+        def add(self, clouds: Sequence[Tensor]) -> int:
             nonlocal spent
             started = time.perf_counter()
-            sketches = super()._sketched(batch)
+            n = super().add(clouds)
             spent += time.perf_counter() - started
-            return sketches
+            return n
 
-        def _fold(self, parts: list[Sketch]) -> None:
-            nonlocal spent
-            started = time.perf_counter()
-            super()._fold(parts)
-            spent += time.perf_counter() - started
+    class Timed(hspace.PCA):
+        def _empty(self, device: torch.device) -> Sketches:
+            empty = super()._empty(device)
+            return TimedSketches(empty.rank, empty.witnesses, device)
 
         def finish(self) -> hspace.PCA:
             nonlocal spent

@@ -9,7 +9,10 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "hspace"
 BASE = {"errors", "version", "atomic", "progress", "masks", "tensorfile", "usercode", "photos", "hub", "device"}
+BASE_OF_JOBS = BASE
+BASE = BASE | {"jobs"}
 MAY_IMPORT = {
+    "jobs": BASE_OF_JOBS,
     "models": BASE,
     "diffusion": BASE | {"models"},
     "directions": BASE | {"diffusion"},

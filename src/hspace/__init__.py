@@ -15,12 +15,14 @@ from hspace.diffusion import Sampler, backpropagate
 from hspace.directions import Direction, Directions, Edit, Recipe, swap, transfer
 from hspace.discovery import PCA, Annotated, Jacobian, Labelled, Learned, calibrate, random_directions
 from hspace.errors import HspaceError, HspaceWarning
+from hspace.jobs import Checkpoint
 from hspace.models import Denoiser, load
 from hspace.version import __version__
 
 __all__ = [
     "PCA",
     "Annotated",
+    "Checkpoint",
     "Denoiser",
     "Direction",
     "Directions",

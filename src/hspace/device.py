@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +21,9 @@ def default_device() -> torch.device:
         True
     """
     if torch.cuda.is_available():
-        return torch.device("cuda")
+        # Of several processes on a machine each has a GPU of its own; launchers number them.
+        local = int(os.environ.get("LOCAL_RANK", "0"))
+        return torch.device("cuda", local) if 0 < local < torch.cuda.device_count() else torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 

@@ -89,7 +89,7 @@ def test_ctrl_c_before_the_training(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(hspace.PCA, "fit", interrupted)
+    monkeypatch.setattr(hspace.PCA, "fit_in", interrupted)
     result = run("learn", "-m", tiny_folder, *TINY, "--iterations", 1)
     assert result.exit_code == 2
     assert "hspace: interrupted; training had not begun" in result.output

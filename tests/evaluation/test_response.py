@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from tests import tiny
@@ -10,8 +12,10 @@ from torch import Tensor
 import hspace
 from hspace.directions import Direction, Directions
 from hspace.errors import HspaceError
-from hspace.evaluation.response import Response, respond
+from hspace.evaluation.content import pixel
+from hspace.evaluation.response import Response, answers, respond
 from hspace.evaluation.scores import scores
+from hspace.jobs import Job
 
 
 def judge(images: Tensor) -> dict[str, Tensor]:
@@ -21,17 +25,8 @@ def judge(images: Tensor) -> dict[str, Tensor]:
 def test_equals_separate_runs() -> None:
     sampler = hspace.Sampler(tiny.denoiser(), 2, 0.0, batch_size=5)
     two = hspace.random_directions(sampler.setting(), norms=[2.0, 1.0], n=2)
-    seen: list[tuple[int, float, int]] = []
-    found = respond(
-        sampler,
-        two,
-        judge,
-        range(3),
-        strengths=(2, -1),
-        on_images=lambda j, s, images: seen.append((j, s, len(images))),
-    )
+    found = respond(sampler, two, judge, range(3), strengths=(2, -1))
     assert found.strengths == (-1.0, 0.0, 2.0)
-    assert seen == [(-1, 0.0, 3), (0, -1.0, 3), (0, 2.0, 3), (1, -1.0, 3), (1, 2.0, 3)]
     for j, direction in enumerate(two):
         for i, strength in enumerate(found.strengths):
             alone = judge(sampler.run(range(3), strength * direction if strength else None).float())
@@ -42,21 +37,18 @@ def test_equals_separate_runs() -> None:
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 32])
 def test_a_batch_of_seeds_at_a_time(batch_size: int) -> None:
-    """The same scores whatever the batch, and never more pictures in sight than a batch."""
+    """The same scores and distances whatever the batch."""
     sampler = hspace.Sampler(tiny.denoiser(), 2, 1.0, batch_size=batch_size)
     two = hspace.random_directions(sampler.setting(), norms=[2.0, 1.0], n=2)
-    whole = respond(hspace.Sampler(tiny.denoiser(), 2, 1.0), two, judge, range(5), strengths=(0, 2))
-    seen: list[tuple[int, float, int]] = []
-    found = respond(
-        *(sampler, two, judge, range(5)),
-        strengths=(0, 2),
-        on_images=lambda j, s, images: seen.append((j, s, len(images))),
-    )
-    assert found.strengths == (0.0, 2.0)
+    rest: Any = (two, judge, tuple(range(5)), (0.0, 1.0, 2.0), {"pixel": pixel}, None, False)
+    whole, _ = answers(Job({}), "response", hspace.Sampler(tiny.denoiser(), 2, 1.0), *rest)
+    found, distances = answers(Job({}), "response", sampler, *rest)
+    assert found.strengths == (0.0, 1.0, 2.0)
     torch.testing.assert_close(found.scores, whole.scores, rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(found.change(), (found.scores[:, 1] - found.scores[:, 0]) / found.unit)
-    sizes = [min(batch_size, 5 - first) for first in range(0, 5, batch_size)]
-    assert seen == [(j, s, size) for size in sizes for j, s in ((-1, 0.0), (0, 2.0), (1, 2.0))]
+    torch.testing.assert_close(found.change(), (found.scores[:, 2] - found.scores[:, 0]) / found.unit)
+    plain = sampler.run(range(5)).float()
+    expected = torch.stack([pixel(plain, sampler.run(range(5), 2.0 * direction).float()) for direction in two])
+    torch.testing.assert_close(distances["pixel"][:, 0], expected.double(), rtol=1e-5, atol=1e-6)
 
 
 def linear_toy() -> tuple[hspace.Sampler, Directions]:

@@ -16,7 +16,7 @@ from hspace.atomic import writing
 from hspace.attributes import Scorer, load_scorer
 from hspace.cli import options
 from hspace.cli.commandline import command_line
-from hspace.cli.session import open_model, say
+from hspace.cli.session import NO_STATE, checkpoint_for, open_model, say
 from hspace.diffusion import Sampler
 from hspace.directions import Direction, Directions
 from hspace.discovery import calibrate, random_controls, shuffled_controls
@@ -25,6 +25,7 @@ from hspace.evaluation import Distance, Evaluation, duplicates, evaluate, load_d
 from hspace.evaluation import named as under_names
 from hspace.evaluation import projected as cleaned
 from hspace.evaluation.evaluate import UNNAMED
+from hspace.jobs import Checkpoint, world
 from hspace.plot import effect_matrix
 from hspace.version import __version__
 
@@ -87,6 +88,8 @@ def command(
     out: Annotated[Path, typer.Option("--out", "-o", help="JSON with everything.")] = Path("evaluation.json"),
     figure: Annotated[Path | None, typer.Option(help="PNG: the effect matrix.")] = None,
     batch_size: options.BatchSize = None,
+    resume: options.Resume = False,
+    save_every: options.SaveEvery = 60.0,
     device: options.Device = None,
     dtype: options.Dtype = "float32",
 ) -> None:
@@ -118,10 +121,9 @@ def command(
         level=level,
         seed=seed,
     )
-    found = measured(sampler, directions, judge, wanted)
     about = {
         "version": __version__,
-        "command": command_line(),
+        "command": command_line(**NO_STATE),
         "setting": directions.setting.to_json(),
         "dtype": dtype,
         "scorer": scorer,
@@ -129,15 +131,22 @@ def command(
         "unit_samples": unit_samples,
         "seed_of_controls": seed,
     }
-    data = {**about, **found.to_json(), "duplicates": duplicates(found)}
-    show(found)
-    if projected:
-        clean = calibrate(cleaned(directions, found, above=above), sampler, wanted.more_seeds(), progress=True)
-        after = measured(sampler, clean, judge, wanted._replace(controls=0, within=None, shuffled=None))
-        data["projected"] = {"above": above, **after.to_json()}
-        show_projection(found, after)
-    with writing(out) as partial:
-        partial.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    with checkpoint_for(out, resume, save_every, scorer=scorer, distance=distance) as checkpoint:
+        found = measured(sampler, directions, judge, wanted, checkpoint)
+        data = {**about, **found.to_json(), "duplicates": duplicates(found)}
+        show(found)
+        if projected:
+            others, more_seeds = cleaned(directions, found, above=above), wanted.more_seeds()
+            clean = calibrate(others, sampler, more_seeds, progress=world().first)
+            again = wanted._replace(controls=0, within=None, shuffled=None)
+            after = measured(sampler, clean, judge, again, checkpoint.beside("projected"))
+            data["projected"] = {"above": above, **after.to_json()}
+            show_projection(found, after)
+        if world().first:
+            with writing(out) as partial:
+                partial.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    if not world().first:
+        return
     say(f"everything in {out}")
     if named is not None:
         told = {direction for direction, name in found.names().items() if name != UNNAMED}
@@ -227,7 +236,9 @@ def opened(
     return Opened(sampler, directions, homes)
 
 
-def measured(sampler: Sampler, directions: Directions, judge: Scorer, wanted: Wanted) -> Evaluation:
+def measured(
+    sampler: Sampler, directions: Directions, judge: Scorer, wanted: Wanted, checkpoint: Checkpoint | None = None
+) -> Evaluation:
     """Draws, scores, compares."""
     for name, value, least in (("samples", wanted.samples, 2), ("repeats", wanted.repeats, 1)):
         if value < least:
@@ -261,6 +272,7 @@ def measured(sampler: Sampler, directions: Directions, judge: Scorer, wanted: Wa
         unit_seeds=wanted.more_seeds() if wanted.unit_samples else None,
         level=wanted.level,
         progress=True,
+        checkpoint=checkpoint,
     )
 
 
@@ -303,6 +315,8 @@ def show_projection(before: Evaluation, after: Evaluation) -> None:
 
 
 def _printed(table: Table) -> None:
-    """Whole rows, into a pipe as well."""
+    """Whole rows, into a pipe as well; of several processes by the first."""
+    if not world().first:
+        return
     needed = Console(width=10_000).measure(table).maximum
     Console(width=max(Console().width, needed)).print(table)

@@ -20,6 +20,7 @@ from hspace.directions import Direction, Directions
 from hspace.discovery import Learned
 from hspace.errors import HspaceError
 from hspace.evaluation import effects, named, spread
+from hspace.jobs import world
 from hspace.learning.reconstructor import ReconstructorSize
 from hspace.learning.shift import Kind, Parametrisation
 from hspace.photos import photo_files, read_photos
@@ -143,8 +144,14 @@ def command(
             progress=True,
         )
     except KeyboardInterrupt as interrupt:
-        again = "go on with --resume" if (folder / "state.safetensors").exists() else "training had not begun"
-        raise KeyboardInterrupt(f"{str(interrupt) or 'interrupted'}; {again}") from None
+        message = str(interrupt) or "interrupted"
+        if (folder / "state.safetensors").exists():
+            raise KeyboardInterrupt(f"{message}; go on with --resume") from None
+        if any(folder.glob("population.*")):  # which says so itself
+            raise
+        raise KeyboardInterrupt(f"{message}; training had not begun") from None
+    if not world().first:
+        return
     _tell(learned)
     directions = reproducible(learned.directions_, resume=None)  # a training without a break comes to the same
     if judge is not None:

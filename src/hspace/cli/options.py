@@ -21,6 +21,8 @@ __all__ = [
     "Eta",
     "Injection",
     "Model",
+    "Resume",
+    "SaveEvery",
     "Start",
     "Steps",
     "Tap",
@@ -49,6 +51,10 @@ Injection = Annotated[
     str,
     typer.Option(help="symmetric (Haas et al.), or asymmetric (Asyrp): moves the picture further, takes longer."),
 ]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on where the same command was interrupted; from the start if it was not.")
+]
+SaveEvery = Annotated[float, typer.Option(help="Seconds from one saving of what was done so far to the next.")]
 BatchSize = Annotated[int | None, typer.Option(help="Samples in one pass. Default: automatic.")]
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
@@ -146,7 +152,7 @@ def check_writable(path: Path) -> Path:
         raise HspaceError(f"can't write {path}: it is a folder, expected the name of a file")
     with writing(path.with_name(f".{path.name}.probe")) as probe:
         probe.touch()
-    path.with_name(f".{path.name}.probe").unlink()
+    path.with_name(f".{path.name}.probe").unlink(missing_ok=True)  # another process may do the same
     return path
 
 

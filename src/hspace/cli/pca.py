@@ -10,9 +10,10 @@ import typer
 from hspace.atomic import writing
 from hspace.cli import options
 from hspace.cli.commandline import reproducible
-from hspace.cli.session import open_model, open_sampler, say
+from hspace.cli.session import NO_STATE, checkpoint_for, open_model, open_sampler, say
 from hspace.discovery import PCA
 from hspace.errors import HspaceError
+from hspace.jobs import world
 from hspace.plot import spectrum, strip
 
 __all__ = ["command"]
@@ -33,12 +34,14 @@ def command(
     tap: options.Tap = None,
     injection: options.Injection = "symmetric",
     batch_size: options.BatchSize = None,
+    resume: options.Resume = False,
+    save_every: options.SaveEvery = 60.0,
     device: options.Device = None,
     dtype: options.Dtype = "float32",
 ) -> None:
     """Find the principal components of h over fresh samples (Haas et al.) and save them as directions.
 
-    After Ctrl-C the components of the samples finished so far are kept beside the output file.
+    After Ctrl-C the components of the samples finished so far are kept beside the output file, and --resume goes on.
     """
     if samples < 1:
         raise HspaceError(f"--samples must be at least 1, not {samples}")
@@ -47,18 +50,22 @@ def command(
     sampler = open_sampler(open_model(model, tap, device, dtype), steps, eta, start, batch_size)
     pca = PCA(components, joint=joint, injection=options.parse_injection(injection))
     say(f"drawing {samples} samples of {sampler.model.model_id} on {sampler.model.device}, {steps} steps")
-    try:
-        pca.fit(sampler, range(first_seed, first_seed + samples), progress=True)
-    except KeyboardInterrupt:
-        if pca.n_samples_seen_ <= components:
-            raise KeyboardInterrupt(f"interrupted after {pca.n_samples_seen_} samples; nothing was written") from None
-        kept = out.with_name(f"{out.stem}.interrupted{out.suffix}")
-        reproducible(pca.finish().directions_, samples=pca.n_samples_seen_).save(kept)
-        raise KeyboardInterrupt(
-            f"interrupted; components of {pca.n_samples_seen_} finished samples are in {kept}"
-        ) from None
-    directions = reproducible(pca.directions_)
-    directions.save(out)
+    with checkpoint_for(out, resume, save_every) as checkpoint:
+        try:
+            pca.fit(sampler, range(first_seed, first_seed + samples), progress=True, checkpoint=checkpoint)
+        except KeyboardInterrupt as interrupt:
+            if world().size > 1 or pca.n_samples_seen_ <= components:  # too few, or a share of them only
+                raise
+            kept = out.with_name(f"{out.stem}.interrupted{out.suffix}")
+            reproducible(pca.finish().directions_, samples=pca.n_samples_seen_, **NO_STATE).save(kept)
+            raise KeyboardInterrupt(
+                f"{str(interrupt) or 'interrupted'}; components of {pca.n_samples_seen_} finished samples are in {kept}"
+            ) from None
+        directions = reproducible(pca.directions_, **NO_STATE)
+        if world().first:
+            directions.save(out)
+    if not world().first:
+        return
     say(f"{components} components of {samples} samples in {out}")
     if figure is not None:
         with writing(figure) as partial:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import typer
 
 from hspace.cli.options import parse_dtype, parse_eta
 from hspace.diffusion import Inversion, Sampler
+from hspace.jobs import Checkpoint, world
 from hspace.models import Denoiser, load
 
-__all__ = ["open_model", "open_sampler", "sampler_for", "say"]
+__all__ = ["NO_STATE", "checkpoint_for", "open_model", "open_sampler", "sampler_for", "say"]
+
+NO_STATE = {"resume": None, "save_every": None}
+"""For `reproducible`: the same command without a break comes to the same."""
 
 
 def open_model(name: str, tap: str | None, device: str | None, dtype: str) -> Denoiser:
-    """The model of `--model`, its notes said."""
+    """The model of `--model`, its notes said. Processes of a launcher find each other first."""
+    world(device)
     model = load(name, device=device, dtype=parse_dtype(dtype), tap=tap)
     for note in model.notes:
         say(f"note: {note}")
@@ -32,6 +39,20 @@ def sampler_for(inversion: Inversion, model: Denoiser, batch_size: int | None = 
     return Sampler.on(model, setting, batch_size=batch_size)
 
 
+def checkpoint_for(out: Path, resume: bool, save_every: float, **about: Any) -> Checkpoint:
+    """The state of a job beside its output, `directions.partial.*.safetensors`; taken away when the job is done.
+
+    Args:
+        out: The output.
+        resume: Of `--resume`.
+        save_every: Of `--save-every`.
+        about: Options that the job itself can't tell from others, such as the name of a scorer.
+    """
+    path = out.with_name(f"{out.stem}.partial.safetensors")
+    return Checkpoint(path, every=save_every, resume=resume, about=about)
+
+
 def say(line: str) -> None:
-    """A line for the user, on stdout."""
-    typer.echo(line)
+    """A line for the user, on stdout; of several processes the first speaks."""
+    if world().first:
+        typer.echo(line)

@@ -13,13 +13,15 @@ from hspace.attributes import load_scorer, read_scores, scores_of
 from hspace.cli import options
 from hspace.cli.commandline import reproducible
 from hspace.cli.labels import from_folders, from_table
-from hspace.cli.session import open_model, open_sampler, say
+from hspace.cli.session import NO_STATE, checkpoint_for, open_model, open_sampler, say
 from hspace.diffusion import Sampler, Space
+from hspace.directions import Directions
 from hspace.discovery import Annotated as AnnotatedDirections
 from hspace.discovery import Labelled
 from hspace.discovery.contrast import Classifier
 from hspace.discovery.supervised import Supervised
 from hspace.errors import HspaceError
+from hspace.jobs import world
 from hspace.photos import Fit
 from hspace.plot import strip
 
@@ -95,12 +97,15 @@ def command(
     tap: options.Tap = None,
     injection: options.Injection = "symmetric",
     batch_size: options.BatchSize = None,
+    resume: options.Resume = False,
+    save_every: options.SaveEvery = 60.0,
     device: options.Device = None,
     dtype: options.Dtype = "float32",
 ) -> None:
     """Find directions of attributes, from labelled pictures of your own or by scoring generated samples (Haas et al.).
 
     One of: --positive DIR --negative DIR; --photos DIR --labels CSV --column NAME; --scorer NAME --attribute NAME.
+    After Ctrl-C --resume goes on.
     """
     given = dict(locals())
     changed = {name for name, p in signature(command).parameters.items() if given[name] != p.default}
@@ -130,6 +135,14 @@ def command(
     def opened(default_eta: str) -> Sampler:
         return open_sampler(open_model(model, tap, device, dtype), steps, eta or default_eta, start, batch_size)
 
+    def kept(found: Supervised) -> Directions:
+        directions = reproducible(found.directions_, **NO_STATE)
+        if world().first:
+            directions.save(out)
+            if found.shuffled_ is not None:
+                reproducible(found.shuffled_, **NO_STATE).save(beside)
+        return directions
+
     found: Supervised
     if scorer is not None:
         seeds = range(first_seed, first_seed + samples)
@@ -140,7 +153,9 @@ def command(
             judge = load_scorer(scorer, prompts=_prompts(prompt), device=device)
         sampler = opened("1")
         say(f"drawing {samples} samples of {sampler.model.model_id} on {sampler.model.device}, {steps} steps")
-        found = annotated.fit(sampler, judge, seeds, progress=True)
+        with checkpoint_for(out, resume, save_every, scorer=scorer, prompt=prompt) as checkpoint:
+            found = annotated.fit(sampler, judge, seeds, progress=True, checkpoint=checkpoint)
+            directions = kept(found)
         fresh = range(first_seed + samples, first_seed + samples + 2)
     else:
         if positive is not None and negative is not None:
@@ -158,16 +173,17 @@ def command(
         )
         sampler = opened("0")
         say(f"inverting pictures with {sampler.model.model_id} on {sampler.model.device}, {steps} steps")
-        found = labelled.fit(sampler, paths, truth, progress=True)
+        with checkpoint_for(out, resume, save_every) as checkpoint:
+            found = labelled.fit(sampler, paths, truth, progress=True, checkpoint=checkpoint)
+            directions = kept(found)
         for reason in labelled.skipped_.values():
             say(f"skipped {reason}")
         fresh = range(2)
+    if not world().first:
+        return
     _report(found)
-    directions = reproducible(found.directions_)
-    directions.save(out)
     say(f"{len(directions)} directions in {out}: {', '.join(directions.names)}")
     if found.shuffled_ is not None:
-        reproducible(found.shuffled_).save(beside)
         say(f"{shuffles} of each from shuffled labels in {beside}")
     if picture is not None:
         with writing(picture) as partial:

@@ -2,6 +2,7 @@
 
 from hspace.diffusion.ahead import Noise
 from hspace.diffusion.backprop import Gradients, backpropagate
+from hspace.diffusion.drawing import draw_each, draw_samples
 from hspace.diffusion.intervention import Blend, ChangeOfH, Intervention, Recorder, RunChange, ShiftAt
 from hspace.diffusion.inversion import Chosen, Inversion
 from hspace.diffusion.latents import Latents, SeedLatents
@@ -30,5 +31,7 @@ __all__ = [
     "ShiftAt",
     "Space",
     "backpropagate",
+    "draw_each",
+    "draw_samples",
     "make_schedule",
 ]

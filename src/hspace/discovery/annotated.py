@@ -19,11 +19,14 @@ from torch import Tensor
 
 from hspace.attributes import Scorer, scored
 from hspace.diffusion import Injection, Sampler, Space
+from hspace.diffusion.identity import about_run
 from hspace.diffusion.latents import as_seeds
-from hspace.discovery.contrast import Classifier
+from hspace.discovery.contrast import Classifier, Contrast
 from hspace.discovery.ranges import ranges
 from hspace.discovery.supervised import Supervised
 from hspace.errors import HspaceError
+from hspace.jobs import Checkpoint, Job, Table
+from hspace.jobs.job import digest
 from hspace.progress import Progress
 
 __all__ = ["Annotated", "extremes"]
@@ -104,7 +107,13 @@ class Annotated(Supervised):
         self.balance_by = balance_by
 
     def fit(
-        self, sampler: Sampler, scorer: Scorer | Scores, seeds: Iterable[int], *, progress: Progress = False
+        self,
+        sampler: Sampler,
+        scorer: Scorer | Scores,
+        seeds: Iterable[int],
+        *,
+        progress: Progress = False,
+        checkpoint: Checkpoint | None = None,
     ) -> Annotated:
         """Draw the samples, score them, draw the extremes again and compare their h.
 
@@ -113,6 +122,8 @@ class Annotated(Supervised):
             scorer: Images to named scores; or the scores themselves, one for each seed: nothing is drawn twice.
             seeds: At least 2 n.
             progress: True for bars, or a function of (done, total) image-steps of each pass.
+            checkpoint: Where the state is kept, to go on from; see `hspace.Checkpoint`. That the scorer is still the
+                same is not checked.
         """
         self._check()
         seeds = as_seeds(seeds)
@@ -122,10 +133,14 @@ class Annotated(Supervised):
             raise HspaceError(f"{len(seeds)} samples are too few for {self.n_extremes} at each end")
         if len(set(seeds)) < len(seeds):
             raise HspaceError("seeds must be different: a sample counts once")
+        about: dict[str, Any] = {name: getattr(self, name) for name in ("attributes", "n_extremes", "balance_by")}
+        about |= about_run(sampler, seeds, self.injection)
         if isinstance(scorer, Mapping):
             self.scores_ = _given(scorer, len(seeds))
-        else:
-            self.scores_ = self._scored(sampler, scorer, seeds, progress)
+            about["scores"] = {name: digest(values.tolist()) for name, values in self.scores_.items()}
+        job = self._job(sampler, about, checkpoint)
+        if not isinstance(scorer, Mapping):
+            self.scores_ = self._scored(job, sampler, scorer, seeds, progress)
         labels = self._labels()
         self.extremes_ = {
             name: tuple(tuple(np.array(seeds)[values == end].tolist()) for end in (1, 0))
@@ -137,36 +152,44 @@ class Annotated(Supervised):
             other = self.scores_[self.balance_by]
             strata = (other > np.median(other))[used]
         contrast = self._contrast(sampler, {name: values[used] for name, values in labels.items()}, strata)
-        latents = sampler.latents([seeds[row] for row in used])
-        if self.space == "noise":
-            for first in range(0, len(latents), sampler.batch_size):
-                contrast.add([latents[first : first + sampler.batch_size].x_T().flatten(1)])
-        else:
-            batch: list[Tensor] = []
-
-            def record(timestep: int, h: Tensor, _: slice) -> None:
-                if timestep == sampler.timesteps[0]:
-                    batch.clear()
-                batch.append(h.flatten(1))
-
-            for _ in sampler.stream(latents, record=record, progress=progress):
-                contrast.add(batch)
-        about = {"n_extremes": self.n_extremes, "balance_by": self.balance_by, "seeds": ranges(seeds)}
-        self._finish(contrast, sampler, about, progress)
+        self._compare(job, contrast, sampler, tuple(seeds[row] for row in used), progress)
+        origin = {"n_extremes": self.n_extremes, "balance_by": self.balance_by, "seeds": ranges(seeds)}
+        self._finish(contrast, sampler, origin, job, progress)
         return self
 
+    def _compare(
+        self, job: Job, contrast: Contrast, sampler: Sampler, seeds: tuple[int, ...], progress: Progress
+    ) -> None:
+        """The second pass: h, or x_T, of the extremes."""
+        batch: list[Tensor] = []
+
+        def record(timestep: int, h: Tensor, _: slice) -> None:
+            if timestep == sampler.timesteps[0]:
+                batch.clear()
+            batch.append(h.flatten(1))
+
+        with job.stage("classes", len(seeds), contrast) as stage:
+            contrast.first, left = stage.share.start, stage.of(seeds)
+            if self.space == "noise":
+                for first in range(0, len(left), sampler.batch_size):
+                    stage.add([sampler.latents(left[first : first + sampler.batch_size]).x_T().flatten(1)])
+            else:
+                for _ in sampler.stream(left, record=record, progress=stage.shows(progress)) if left else ():
+                    stage.add(batch)
+
     def _scored(
-        self, sampler: Sampler, scorer: Scorer, seeds: tuple[int, ...], progress: Progress
+        self, job: Job, sampler: Sampler, scorer: Scorer, seeds: tuple[int, ...], progress: Progress
     ) -> dict[str, NDArray[np.float64]]:
-        parts: list[dict[str, Tensor]] = []
-        for _, images in sampler.stream(seeds, progress=progress):
-            parts.append(scored(scorer, images.float()))
-            if not parts[1:]:  # a name that does not exist is told before the work, not after it
-                self._wanted(parts[0])
-            if list(parts[-1]) != list(parts[0]):
-                first, now = (", ".join(part) for part in (parts[0], parts[-1]))
-                raise HspaceError(f"the scorer changed its attributes from {first} to {now}")
-        return {name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]}
+        """The first pass."""
+        table = Table()
+        with job.stage("scores", len(seeds), table) as stage:
+            left = stage.of(seeds)
+            for _, images in sampler.stream(left, progress=stage.shows(progress)) if left else ():
+                found = scored(scorer, images.float())
+                if not table.rows:  # a name that does not exist is told before the work, not after it
+                    self._wanted(found)
+                stage.add(found)
+        return {name: table[name].numpy() for name in table.names}
 
     def _wanted(self, scores: Mapping[str, Any]) -> list[str]:
         """Attributes to find directions of."""

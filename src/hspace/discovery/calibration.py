@@ -12,6 +12,7 @@ from hspace.diffusion import Sampler
 from hspace.diffusion.latents import as_seeds
 from hspace.directions import Direction, Directions
 from hspace.errors import HspaceError
+from hspace.jobs import Job, Table, World
 from hspace.progress import Progress
 
 __all__ = ["calibrate", "standard_deviations"]
@@ -59,7 +60,12 @@ def calibrate(
 
 
 def standard_deviations(
-    units: Float[Tensor, "k s d"], sampler: Sampler, seeds: Sequence[int], *, progress: Progress = False
+    units: Float[Tensor, "k s d"],
+    sampler: Sampler,
+    seeds: Sequence[int],
+    *,
+    job: Job | None = None,
+    progress: Progress = False,
 ) -> Float[Tensor, "k t"]:
     """Standard deviation of h along unit vectors, (k, S).
 
@@ -67,15 +73,20 @@ def standard_deviations(
         units: (k, S, d), or (k, 1, d) where a vector is the same at every timestep.
         sampler: Draws the population.
         seeds: Of the population; one number for each sample, vector and timestep is kept, not h.
+        job: Whose last pass this is. Default: this process does it alone.
+        progress: True for a bar, or a function of (done, total) image-steps.
     """
     units = units.to(sampler.model.device)
     rows = {t: row if units.shape[1] > 1 else 0 for row, t in enumerate(sampler.timesteps)}
-    scores: dict[tuple[int, int], Tensor] = {}  # (first row, timestep) -> (b, k)
+    batch: dict[int, Tensor] = {}  # timestep -> (b, k)
+    scores = Table()
 
-    def record(timestep: int, h: Tensor, where: slice) -> None:
-        scores[where.start, timestep] = (h.flatten(1).to(units) @ units[:, rows[timestep]].T).cpu().double()
+    def record(timestep: int, h: Tensor, _: slice) -> None:
+        batch[timestep] = (h.flatten(1).to(units) @ units[:, rows[timestep]].T).cpu().double()
 
-    for _ in sampler.stream(seeds, record=record, progress=progress):
-        pass
-    by_timestep = [torch.cat([s for (_, t), s in scores.items() if t == timestep]) for timestep in sampler.timesteps]
-    return torch.stack([s.std(0) for s in by_timestep], 1)
+    job = Job({}, processes=World()) if job is None else job
+    with job.stage("unit", len(seeds), scores) as stage:
+        left = stage.of(seeds)
+        for _ in sampler.stream(left, record=record, progress=stage.shows(progress)) if left else ():
+            stage.add({"score": torch.stack([batch[t] for t in sampler.timesteps], 1)})  # (b, S, k)
+    return torch.stack([s.contiguous().std(0) for s in scores["score"].unbind(1)], 1)

@@ -20,7 +20,8 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hspace.discovery.sketch import Sketch
+from hspace.discovery.sketch import Sketch, Sketches
+from hspace.jobs import State
 
 __all__ = ["CLASSIFIERS", "Classifier", "Contrast"]
 
@@ -31,42 +32,76 @@ CLASSIFIERS: tuple[Classifier, ...] = get_args(Classifier)
 class Contrast:
     """Statistics of classes, filled batch by batch.
 
+    A `Fold`: parts of the rows can be filled by several processes.
+
     Args:
         labels: For each attribute (n,): 1 positive, 0 negative, NaN neither; rows in the order in which they come.
         sketch_size: Axes carried along at each timestep; 0: none, and then means only.
+        device: Where statistics are.
+
+    Attributes:
+        first: Number of the first row that is added here, where others add those before it.
+        rows: How many have been added.
 
     Example:
         >>> import torch
         >>> from hspace.discovery.contrast import Contrast
         >>> contrast = Contrast({"smile": [1, 0, 1, 0]}, sketch_size=4)
         >>> contrast.add([torch.tensor([[1.0, 5.0], [-1.0, 5.0]])])  # two samples, one timestep
+        2
         >>> contrast.add([torch.tensor([[3.0, 5.0], [-1.0, 5.0]])])
+        2
         >>> contrast.vectors("smile", "mean")
         tensor([[3., 0.]])
     """
 
-    def __init__(self, labels: Mapping[str, Sequence[float]], sketch_size: int = 128) -> None:
+    def __init__(
+        self, labels: Mapping[str, Sequence[float]], sketch_size: int = 128, device: torch.device | str = "cpu"
+    ) -> None:
         self.labels = {name: np.asarray(values, dtype=np.float64) for name, values in labels.items()}
         self.sketch_size = sketch_size
-        self.n = 0
+        self.device = device
+        self.first, self.rows = 0, 0
         self._sums: list[Tensor] = []  # by timestep: (2 a, d), positives then negatives of every attribute
-        self._sketches: list[Sketch] = []
+        self._sketches = Sketches(sketch_size, None, device)
         classes = [values == wanted for values in self.labels.values() for wanted in (1, 0)]
         self._member = torch.from_numpy(np.stack(classes))  # (2 a, n)
 
-    def add(self, batch: Sequence[Float[Tensor, "b d"]]) -> None:
-        """The next rows, at every timestep."""
-        rows = slice(self.n, self.n + len(batch[0]))
+    def add(self, batch: Sequence[Float[Tensor, "b d"]]) -> int:
+        """The next rows, at every timestep; returns how many they are."""
+        begin = self.first + self.rows
+        rows = slice(begin, begin + len(batch[0]))
         wide = [h.to(torch.float64 if h.dtype == torch.float64 else torch.float32) for h in batch]
         sums = [self._member[:, rows].to(h) @ h for h in wide]
-        self._sums = [a + b for a, b in zip(self._sums, sums, strict=True)] if self._sums else sums
+        sums = self._with(sums)
         if self.sketch_size:
-            parts = [Sketch.of(h, self.sketch_size, len(h)) for h in wide]
-            if self._sketches:
-                pairs = zip(self._sketches, parts, strict=True)
-                parts = [a.merged(b, self.sketch_size, a.n + b.n) for a, b in pairs]
-            self._sketches = parts
-        self.n = rows.stop
+            self._sketches.add(wide)
+        self._sums = sums  # last: what fails leaves everything as it was
+        self.rows += len(batch[0])
+        return len(batch[0])
+
+    def state(self) -> State:
+        """See `hspace.jobs.Fold`."""
+        sums = State({"rows": self.rows, "timesteps": len(self._sums)}, {str(i): x for i, x in enumerate(self._sums)})
+        return State.joined({"sums": sums, "sketches": self._sketches.state()})
+
+    def restore(self, state: State) -> None:
+        """See `hspace.jobs.Fold`."""
+        self._sums, self.rows = [], 0
+        self._sketches.restore(State({"n": []}, {}))
+        self.absorb(state)
+
+    def absorb(self, state: State) -> None:
+        """See `hspace.jobs.Fold`."""
+        sums = state.under("sums")
+        self._sums = self._with([sums.tensors[str(i)].to(self.device) for i in range(sums.data["timesteps"])])
+        self._sketches.absorb(state.under("sketches"))
+        self.rows += sums.data["rows"]
+
+    def _with(self, sums: list[Tensor]) -> list[Tensor]:
+        if self._sums and sums:
+            return [a + b for a, b in zip(self._sums, sums, strict=True)]
+        return sums or self._sums
 
     def counts(self, name: str) -> tuple[int, int]:
         """Number of positives and of negatives."""
@@ -96,7 +131,7 @@ class Contrast:
             positives, negatives = self.counts(name)
             return torch.stack([sums[row] / positives - sums[row + 1] / negatives for sums in self._sums])
         found = []
-        for sketch in self._sketches:
+        for sketch in self._sketches.parts:
             x, y = self._seen(sketch, name)
             normal = np.array(_made(classifier, C).fit(x, y).coef_[0], dtype=np.float64)  # (r,), to the positives
             found.append(torch.as_tensor(normal).to(sketch.axes) @ sketch.axes)
@@ -119,7 +154,7 @@ class Contrast:
         split = StratifiedKFold(min(folds, *self.counts(name)), shuffle=True, random_state=0)
         found = []
         with np.errstate(invalid="ignore"):  # NearestCentroid divides 0 by 0 where every class has one sample left
-            for sketch in self._sketches:
+            for sketch in self._sketches.parts:
                 x, y = self._seen(sketch, name)
                 scores = cross_val_score(_made(classifier, C), x, y, cv=split, scoring="balanced_accuracy")
                 found.append(scores.mean())

@@ -8,6 +8,7 @@ A few labelled pictures do in h; in x_T it takes hundreds (figure 8a of the pape
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Any
@@ -18,9 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hspace.diffusion import Injection, Sampler, Space
+from hspace.diffusion.identity import about_run
 from hspace.discovery.contrast import Classifier
 from hspace.discovery.supervised import Supervised
 from hspace.errors import HspaceError
+from hspace.jobs import Checkpoint
+from hspace.jobs.job import digest
 from hspace.photos import Fit, Unreadable, read_photos, readable
 from hspace.progress import Progress, reporting
 
@@ -109,6 +113,7 @@ class Labelled(Supervised):
         labels: Labels | Mapping[str, Labels],
         *,
         progress: Progress = False,
+        checkpoint: Checkpoint | None = None,
     ) -> Labelled:
         """Invert the pictures and compare their h.
 
@@ -118,6 +123,8 @@ class Labelled(Supervised):
             labels: One for each picture: True or False, 1 or 0, 1 or -1; NaN for pictures not to be used. By name for
                 several attributes. `hspace.discovery.split` makes such labels of numbers.
             progress: True for bars, or a function of (done, total) image-steps of each of the two passes.
+            checkpoint: Where the state is kept, to go on from; see `hspace.Checkpoint`. That files still hold the same
+                pictures is not checked.
         """
         self._check()
         if not len(photos):
@@ -138,14 +145,21 @@ class Labelled(Supervised):
                 if not (values == wanted).any():
                     raise HspaceError(f"no picture {what} {name!r}: both classes need at least one")
         contrast = self._contrast(sampler, classes)
-        total = len(used) * len(sampler.timesteps)
-        with reporting(progress, total, "inverting") as advance:
-            while contrast.n < len(used):  # the batch size may shrink on the way
-                rows = used[contrast.n : contrast.n + sampler.batch_size]
-                contrast.add(self._seen(sampler, self._read(sampler, photos, rows), rows))
-                advance(len(rows) * len(sampler.timesteps))
-        about = {"pictures": len(used), "refine": self.refine, "photo_fit": self.photo_fit}
-        self._finish(contrast, sampler, about, progress)
+        about: dict[str, Any] = {"refine": self.refine, "photo_fit": self.photo_fit}
+        about |= about_run(sampler, used, self.injection)
+        about["labels"] = {name: digest(values.tolist()) for name, values in classes.items()}
+        about["pictures"] = _identity(photos, used)
+        job = self._job(sampler, about, checkpoint)
+        with job.stage("classes", len(used), contrast) as stage:
+            contrast.first = stage.share.start
+            total = len(stage.rows) * len(sampler.timesteps)
+            with reporting(stage.shows(progress), total, "inverting") as advance:
+                while left := stage.of(used):
+                    rows = left[: sampler.batch_size]  # which may shrink on the way
+                    stage.add(self._seen(sampler, self._read(sampler, photos, rows), rows))
+                    advance(len(rows) * len(sampler.timesteps))
+        origin = {"pictures": len(used), "refine": self.refine, "photo_fit": self.photo_fit}
+        self._finish(contrast, sampler, origin, job, progress)
         return self
 
     def _read(self, sampler: Sampler, photos: Sequence[str | PathLike[str]] | Tensor, rows: Sequence[int]) -> Tensor:
@@ -205,6 +219,13 @@ def split(
     labels = np.full(len(numbers), np.nan)
     labels[order[:each]], labels[order[-each:]] = 0.0, 1.0
     return labels
+
+
+def _identity(photos: Sequence[str | PathLike[str]] | Tensor, used: Sequence[int]) -> str:
+    """Of the pictures used: their bytes, or the names of their files."""
+    if isinstance(photos, Tensor):
+        return hashlib.sha256(photos[list(used)].float().cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
+    return digest(str(photos[row]) for row in used)
 
 
 def _two_classes(name: str, values: Labels, n: int) -> NDArray[np.float64]:

@@ -32,6 +32,8 @@ from hspace.discovery.exported import in_unit, span_of, vectors_of
 from hspace.discovery.pca import PCA
 from hspace.discovery.ranges import ranges
 from hspace.errors import HspaceError
+from hspace.jobs import Checkpoint, Job, State, Table, world
+from hspace.jobs.job import digest
 from hspace.learning import (
     FIELDS,
     Discriminator,
@@ -210,16 +212,23 @@ class Learned:
         options = self._options()
         where = None if folder is None else Path(folder)
         self._check(sampler, seeds, real)
-        _check_folder(where, resume)
+        self._world = world(sampler.model.device)
+        if self._world.first:
+            _check_folder(where, resume)
         self._sampler, self._seeds = sampler, seeds
         self.setting_: Setting = sampler.setting(self.injection)
-        self.population_ = self._population(sampler, seeds, where, progress)
+        self.population_ = self._population(sampler, seeds, where, save_every, progress)
         self._trainer = self._make_trainer(sampler, real, options)
         self.history_: list[dict[str, float]] = []
         if where is not None and resume:
-            self._trainer.load(where / _STATE)
+            begun = self._world.broadcast(
+                State({"there": (where / _STATE).exists()}, {}) if self._world.first else None
+            )
+            if begun.data["there"]:
+                self._trainer.load(where / _STATE)
         self.stopped_ = self._train(where, minutes, save_every, on_save, progress)
         if self.stopped_ == "interrupted":
+            self._world.fail("interrupted")
             kept = "nothing was written" if where is None else f"its state is in {where}"
             raise KeyboardInterrupt(f"interrupted after iteration {self._trainer.iteration}; {kept}")
         return self.finish(progress=progress)
@@ -352,18 +361,30 @@ class Learned:
         }
 
     def _population(
-        self, sampler: Sampler, seeds: tuple[int, ...], folder: Path | None, progress: Progress
+        self, sampler: Sampler, seeds: tuple[int, ...], folder: Path | None, save_every: float, progress: Progress
     ) -> Population:
+        """From the folder, where process 0 has it; else drawn, which is resumed wherever it was interrupted."""
         about = {"span": self.span, "setting": _plain(self.setting_.to_json())}
         file = None if folder is None else folder / _POPULATION
-        if file is not None and file.exists():
-            return Population.load(file, seeds, about)
-        images: list[Tensor] = []
-        pca = PCA(self.span or 1)
-        pca.fit(sampler, seeds, progress=progress, on_batch=lambda _, x_0: images.append(x_0.float().cpu()))
-        population = Population(seeds, torch.cat(images), span_of(pca, whole=self.span is None))
-        if file is not None:
-            population.save(file, about)
+        found: State | None = None
+        if self._world.first:
+            there = file is not None and file.exists()
+            tensors = Population.load(file, seeds, about).tensors() if file is not None and there else {}
+            found = State({"there": there}, tensors)
+        found = self._world.broadcast(found)
+        if found.data["there"]:
+            return Population.of(seeds, found.tensors)
+        pca, images = PCA(self.span or 1), Table()
+        with ExitStack() as stack:
+            checkpoint = None
+            if folder is not None:
+                path = folder / "population.partial.safetensors"
+                checkpoint = stack.enter_context(Checkpoint(path, every=save_every, resume=True))
+            job = Job({"job": "population", **about, "seeds": digest(seeds)}, checkpoint, device=sampler.model.device)
+            pca.fit_in(job, sampler, seeds, images=images, progress=progress)
+            population = Population(seeds, images["x_0"], span_of(pca, whole=self.span is None))
+            if file is not None and self._world.first:
+                population.save(file, about)
         return population
 
     def _make_shift(self, sampler: Sampler) -> Shift:
@@ -392,10 +413,12 @@ class Learned:
     ) -> Stopped:
         trainer, saved = self._trainer, time.monotonic()
 
+        first = self._world.first
+
         def save() -> None:
             if folder is not None:
                 trainer.save(folder / _STATE)
-            if on_save is not None:
+            if on_save is not None and first:
                 on_save(self)
 
         def sometimes() -> None:
@@ -406,8 +429,10 @@ class Learned:
 
         try:
             with ExitStack() as stack:
-                log = None if folder is None else stack.enter_context(Log(folder, FIELDS, keep=trainer.iteration))
-                advance = stack.enter_context(reporting(progress, self.iterations, "learning"))
+                log = None
+                if folder is not None and first:
+                    log = stack.enter_context(Log(folder, FIELDS, keep=trainer.iteration))
+                advance = stack.enter_context(reporting(progress if first else False, self.iterations, "learning"))
 
                 def told_line(line: dict[str, float]) -> None:
                     self.history_.append(line)
@@ -419,7 +444,7 @@ class Learned:
         finally:  # after an error too: the networks are those of the last good iteration
             if folder is not None:
                 trainer.save(folder / _STATE)
-        if on_save is not None and stopped != "interrupted":
+        if on_save is not None and first and stopped != "interrupted":
             on_save(self)
         return stopped
 
@@ -512,7 +537,8 @@ def _plain(data: Any) -> Any:
 
 def _check_folder(folder: Path | None, resume: bool) -> None:
     state = None if folder is None else folder / _STATE
-    if resume and (state is None or not state.exists()):
+    begun = folder is not None and any(folder.glob("population*"))  # or drawing what it is trained on was
+    if resume and not begun and (state is None or not state.exists()):
         raise HspaceError(f"nothing to resume: there is no {_STATE} in {folder}")
     if not resume and state is not None and state.exists():
         raise HspaceError(f"{folder} holds a training already: resume it, or choose another folder")

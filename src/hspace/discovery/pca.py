@@ -10,7 +10,7 @@ timestep (`hspace.discovery.sketch`), so memory does not depend on the number of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -18,12 +18,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hspace.diffusion import Injection, Sampler, Setting
+from hspace.diffusion.identity import about_run
 from hspace.diffusion.latents import as_seeds
 from hspace.directions import Direction, Directions
 from hspace.discovery.alignment import align
 from hspace.discovery.ranges import ranges
-from hspace.discovery.sketch import Sketch
+from hspace.discovery.sketch import Sketch, Sketches
 from hspace.errors import HspaceError
+from hspace.jobs import Checkpoint, Fold, Job, Table, Together
 from hspace.progress import Progress
 from hspace.version import __version__
 
@@ -84,6 +86,7 @@ class PCA:
         *,
         progress: Progress = False,
         on_batch: Callable[[slice, Tensor], None] | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> PCA:
         """Draw the samples of the seeds and find the components of their h.
 
@@ -91,16 +94,43 @@ class PCA:
             sampler: Draws them.
             seeds: At least n_components + 1.
             progress: True for a bar, or a function of (done, total) image-steps.
-            on_batch: Called with the rows and the pictures of every finished batch.
+            on_batch: Called with the rows and the pictures of every batch that this process finishes in this call.
+            checkpoint: Where the state is kept, to go on from; see `hspace.Checkpoint`.
 
         A run that is interrupted (Ctrl-C) keeps the batches it has finished: `n_samples_seen_` tells how many, and
         `finish()` turns them into directions.
         """
         seeds = as_seeds(seeds)
         self._check(len(seeds))
+        about = {"job": "pca", "parameters": self._parameters(), **about_run(sampler, seeds, self.injection)}
+        job = Job(about, checkpoint, device=sampler.model.device)
+        return self.fit_in(job, sampler, seeds, progress=progress, on_batch=on_batch)
+
+    def fit_in(
+        self,
+        job: Job,
+        sampler: Sampler,
+        seeds: Sequence[int],
+        *,
+        images: Table | None = None,
+        progress: Progress = False,
+        on_batch: Callable[[slice, Tensor], None] | None = None,
+    ) -> PCA:
+        """As `fit`, as a pass of a larger job, which may keep the pictures.
+
+        Args:
+            job: The larger one.
+            sampler: Draws the samples.
+            seeds: Of all processes.
+            images: Takes the pictures of all samples.
+            progress: As in `fit`.
+            on_batch: As in `fit`.
+        """
+        self._check(len(seeds))
         self.setting_: Setting = sampler.setting(self.injection)
+        self._seen = self._empty(sampler.model.device)
         self.seeds_: tuple[int, ...] = ()
-        self._sketches: list[Sketch] = []
+        fold: Fold = self._seen if images is None else Together({"h": self._seen, "images": images})
         batch: list[Tensor] = []
 
         def record(timestep: int, h: Tensor, _: slice) -> None:
@@ -108,11 +138,17 @@ class PCA:
                 batch.clear()
             batch.append(h.flatten(1))
 
-        for rows, images in sampler.stream(seeds, record=record, progress=progress):
-            self._fold(self._sketched(batch))
-            self.seeds_ += seeds[rows]
-            if on_batch is not None:
-                on_batch(rows, images)
+        with job.stage("components", len(seeds), fold) as stage:
+            first, left = stage.rows.start, stage.of(seeds)
+            try:
+                for rows, x_0 in sampler.stream(left, record=record, progress=stage.shows(progress)) if left else ():
+                    clouds = [torch.cat(batch, 1)] if self.joint else batch
+                    stage.add(clouds if images is None else {"h": clouds, "images": {"x_0": x_0.float()}})
+                    if on_batch is not None:
+                        on_batch(slice(first + rows.start, first + rows.stop), x_0)
+            finally:  # whole batches only are in the sketches
+                self.seeds_ = tuple(seeds[stage.share.start : stage.rows.start])
+        self.seeds_ = tuple(seeds)
         return self.finish()
 
     def merge(self, other: PCA) -> PCA:
@@ -125,7 +161,7 @@ class PCA:
             raise HspaceError("only PCAs of one setting (model, tap, grid, eta) and one kind merge")
         if shared := set(self.seeds_) & set(other.seeds_):
             raise HspaceError(f"both parts have seen seed {min(shared)}; parts must be disjoint to merge")
-        self._fold(other._sketches)
+        self._seen.merge(other._sketches)
         self.seeds_ += other.seeds_
         return self.finish()
 
@@ -165,16 +201,13 @@ class PCA:
         if self.n_components >= samples:
             raise HspaceError(f"{self.n_components} components need more samples than that, not {samples}")
 
-    def _sketched(self, batch: list[Tensor]) -> list[Sketch]:
-        """The sketches of one batch: one for each timestep, or one of all timesteps together."""
-        wide = torch.float64 if batch[0].dtype == torch.float64 else torch.float32
-        clouds = [torch.cat(batch, 1)] if self.joint else batch
-        return [Sketch.of(samples.to(wide), self._rank, _WITNESSES) for samples in clouds]
+    def _empty(self, device: torch.device) -> Sketches:
+        return Sketches(self._rank, _WITNESSES, device)
 
-    def _fold(self, parts: list[Sketch]) -> None:
-        if self._sketches and parts:
-            parts = [a.merged(b, self._rank, _WITNESSES) for a, b in zip(self._sketches, parts, strict=True)]
-        self._sketches = parts or self._sketches
+    @property
+    def _sketches(self) -> list[Sketch]:
+        """One for each timestep, or one of all timesteps together."""
+        return self._seen.parts
 
     def _by_timestep(self, values: list[Tensor]) -> Float[Tensor, "s d"]:
         """One value for each dimension of h at each timestep, out of those of the sketches."""
@@ -217,6 +250,8 @@ class PCA:
         largest = mean.gather(1, mean.abs().argmax(1, keepdim=True))  # (k, 1)
         return torch.where(largest < 0, -axes, axes), variances, agreement
 
+    def _parameters(self) -> dict[str, Any]:
+        return {"n_components": self.n_components, "joint": self.joint, "sketch_size": self._rank}
+
     def _origin(self) -> dict[str, Any]:
-        parameters = {"n_components": self.n_components, "joint": self.joint, "sketch_size": self._rank}
-        return {"method": "pca", "parameters": parameters, "seeds": ranges(self.seeds_), "version": __version__}
+        return {"method": "pca", "parameters": self._parameters(), "seeds": ranges(self.seeds_), "version": __version__}

@@ -15,13 +15,16 @@ that the scores of one sample at different timesteps can be compared without kee
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["Sketch", "principal"]
+from hspace.jobs import State
+
+__all__ = ["Sketch", "Sketches", "principal"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +99,66 @@ class Sketch:
         return self.squares / max(self.n - 1, 1)
 
 
+_TENSORS = ("mean", "axes", "values", "squares", "coordinates")
+
+
+class Sketches:
+    """Sketches of several clouds of the same samples, one for each timestep: a `Fold`.
+
+    Args:
+        rank: Number of axes kept.
+        witnesses: Samples whose coordinates are kept; None: all.
+        device: Where they are.
+    """
+
+    def __init__(self, rank: int, witnesses: int | None, device: torch.device | str = "cpu") -> None:
+        self.rank, self.witnesses, self.device = rank, witnesses, device
+        self.parts: list[Sketch] = []
+
+    @property
+    def rows(self) -> int:
+        """Number of samples."""
+        return self.parts[0].n if self.parts else 0
+
+    def add(self, clouds: Sequence[Float[Tensor, "b _"]]) -> int:
+        """The next samples in every cloud, in float32, or in float64 where they are."""
+        found = []
+        for samples in clouds:
+            wide = samples.to(torch.float64 if samples.dtype == torch.float64 else torch.float32)
+            found.append(Sketch.of(wide, self.rank, self._kept(len(samples))))
+        self.merge(found)
+        return len(clouds[0])
+
+    def merge(self, others: Sequence[Sketch]) -> None:
+        """Take in those of other samples."""
+        if self.parts and others:
+            pairs = zip(self.parts, others, strict=True)
+            self.parts = [a.merged(b, self.rank, self._kept(a.n + b.n)) for a, b in pairs]
+        self.parts = self.parts or list(others)
+
+    def state(self) -> State:
+        """See `hspace.jobs.Fold`."""
+        tensors = {f"{i}.{name}": getattr(part, name) for i, part in enumerate(self.parts) for name in _TENSORS}
+        return State({"n": [part.n for part in self.parts]}, tensors)
+
+    def restore(self, state: State) -> None:
+        """See `hspace.jobs.Fold`."""
+        self.parts = self._read(state)
+
+    def absorb(self, state: State) -> None:
+        """See `hspace.jobs.Fold`."""
+        self.merge(self._read(state))
+
+    def _read(self, state: State) -> list[Sketch]:
+        return [
+            Sketch(n, *(state.tensors[f"{i}.{name}"].to(self.device) for name in _TENSORS))
+            for i, n in enumerate(state.data["n"])
+        ]
+
+    def _kept(self, n: int) -> int:
+        return n if self.witnesses is None else self.witnesses
+
+
 def principal(rows: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
     """Coordinates of the rows along their leading axes, singular values, axes: by the eigenvectors of rows rows^T.
 
@@ -110,7 +173,8 @@ def principal(rows: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
     values = eigenvalues[:keep].sqrt()
     vectors = vectors[:, :keep]
     axes = (vectors / values).T.to(rows) @ rows
-    return (vectors * values).to(rows), values.to(rows), axes
+    # Row by row in memory, whatever `eigh` gave: last bits of what is computed with them are then those of a saved one.
+    return (vectors * values).to(rows).contiguous(), values.to(rows), axes
 
 
 def _safe(values: Tensor) -> Tensor:

@@ -20,6 +20,8 @@ from hspace.directions import Direction, Directions
 from hspace.discovery.calibration import standard_deviations
 from hspace.discovery.contrast import CLASSIFIERS, Classifier, Contrast
 from hspace.errors import HspaceError
+from hspace.jobs import Checkpoint, Job
+from hspace.jobs.job import digest
 from hspace.progress import Progress
 from hspace.version import __version__
 
@@ -111,9 +113,26 @@ class Supervised:
                     f"{self.n_shuffles} times: there are {ways} ways"
                 )
         chance = {shuffle: _shuffled(labels[name], generator, strata) for shuffle, name in self._of_shuffle.items()}
-        return Contrast({name: list(values) for name, values in {**labels, **chance}.items()}, size)
+        every = {name: list(values) for name, values in {**labels, **chance}.items()}
+        # x_T is drawn on the CPU, h is where the network is.
+        return Contrast(every, size, "cpu" if self.space == "noise" else sampler.model.device)
 
-    def _finish(self, contrast: Contrast, sampler: Sampler, origin: Mapping[str, Any], progress: Progress) -> None:
+    def _job(self, sampler: Sampler, about: Mapping[str, Any], checkpoint: Checkpoint | None) -> Job:
+        """One of this method.
+
+        Args:
+            sampler: Draws or inverts the samples.
+            about: What else makes it this one and no other.
+            checkpoint: Where its state is kept.
+        """
+        shared = ("classifier", "space", "C", "folds", "sketch_size", "n_shuffles", "seed")
+        parameters = {name: getattr(self, name) for name in shared}
+        method = {"job": type(self).__name__.lower(), "parameters": parameters, "unit_seeds": digest(self._unit_seeds)}
+        return Job({**method, **about}, checkpoint, device=sampler.model.device)
+
+    def _finish(
+        self, contrast: Contrast, sampler: Sampler, origin: Mapping[str, Any], job: Job, progress: Progress
+    ) -> None:
         """Sets directions_, accuracy_ and the rest."""
         self.setting_: Setting = sampler.setting(self.injection, self.space)
         names = [name for name in contrast.labels if name not in self._of_shuffle]
@@ -125,7 +144,7 @@ class Supervised:
         raw = torch.stack([contrast.vectors(name, self.classifier, C=self.C) for name in contrast.labels])  # (k, S, d)
         units = raw / raw.norm(dim=2, keepdim=True)
         if self.space == "h":
-            stds = standard_deviations(units, sampler, self._unit_seeds, progress=progress)  # (k, S)
+            stds = standard_deviations(units, sampler, self._unit_seeds, job=job, progress=progress)  # (k, S)
         else:
             stds = torch.ones(units.shape[:2])  # x_T ~ N(0, 1)
         items = {}

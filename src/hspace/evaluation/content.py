@@ -102,6 +102,17 @@ def content(
         >>> content(x, x), round(content(x, x + 0.5)["pixel"], 3)
         ({'pixel': 0.0, 'ssim': 1.0}, 0.5)
     """
+    return {name: float(x.double().mean()) for name, x in of_pairs(originals, edited, distances).items()}
+
+
+def of_pairs(
+    originals: Float[Tensor, "n c y x"], edited: Float[Tensor, "n c y x"], distances: Mapping[str, Distance]
+) -> dict[str, Float[Tensor, " n"]]:
+    """The distances of every pair.
+
+    Raises:
+        HspaceError: As `content`.
+    """
     _check_pairs(originals, edited)
     found = {}
     for name, distance in distances.items():
@@ -110,7 +121,7 @@ def content(
             raise HspaceError(f"the distance {name!r} gave {tuple(values.shape)} numbers for {len(originals)} pairs")
         if not bool(values.isfinite().all()):
             raise HspaceError(f"the distance {name!r} gave a number that is not finite")
-        found[name] = float(values.double().mean())
+        found[name] = values
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -10,17 +11,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hspace.attributes import Scorer
+from hspace.attributes import Scorer, scored
 from hspace.diffusion import Sampler
+from hspace.diffusion.identity import about_run
 from hspace.diffusion.latents import as_seeds
 from hspace.directions import Directions
 from hspace.errors import HspaceError
-from hspace.evaluation.content import DISTANCES, Distance, content, of_features
+from hspace.evaluation.content import DISTANCES, Distance, of_features
 from hspace.evaluation.controls import Verdict, check_number, verdicts
 from hspace.evaluation.distances import frechet_distance
 from hspace.evaluation.effects import Effects
-from hspace.evaluation.response import Response, respond, spread
+from hspace.evaluation.response import Response, answers
 from hspace.evaluation.scores import Score, scores
+from hspace.jobs import Checkpoint, Job, Table
+from hspace.jobs.job import digest
 from hspace.progress import Progress
 
 __all__ = ["Evaluation", "damage", "evaluate"]
@@ -141,6 +145,7 @@ def evaluate(
     unit_seeds: Iterable[int] | None = None,
     level: float = 0.05,
     progress: Progress = False,
+    checkpoint: Checkpoint | None = None,
 ) -> Evaluation:
     """Measure directions on fresh samples.
 
@@ -162,6 +167,8 @@ def evaluate(
         unit_seeds: Of unedited samples that give the unit; 100 are a good number.
         level: Of significance.
         progress: True for bars, or a function of (done, total) image-steps.
+        checkpoint: Where the state is kept, to go on from; see `hspace.Checkpoint`. That scorer and distances are still
+            the same is not checked.
 
     Raises:
         HspaceError: What `respond`, `scores` and `verdicts` refuse; a number of controls that is no multiple of k; a
@@ -186,43 +193,62 @@ def evaluate(
         if len(chance) % k:
             raise HspaceError(f"{len(chance)} controls ({kind}) can't be shared equally by {k} directions")
         check_number(k, len(chance) // k, level)
-    if unit is None and unit_seeds is not None:
-        unedited = sampler.stream(as_seeds(unit_seeds), progress=progress)
-        unit = spread(scorer, (images for _, images in unedited))
     measures = {**DISTANCES, **_features(scorer)}
     for name, distance in (distances or {}).items():
         if name in (*measures, "scorer"):
             raise HspaceError(f"there is a distance {name!r} already: give yours another name")
         measures[name] = distance
-    plain = torch.empty(0)
-    left: dict[str, list[dict[str, float]]] = {name: [] for name in directions.names}
     ends = (min((0.0, *strengths)), max((0.0, *strengths)))
-
-    def look(j: int, strength: float, images: Tensor) -> None:
-        nonlocal plain
-        if j < 0:
-            plain = images
-        elif strength in ends:
-            left[directions.names[j]] += [content(plain, images, measures)] * len(images)
-
-    options: dict[str, Any] = {"unit": unit, "progress": progress}
-    response = respond(sampler, directions, scorer, seeds, strengths=strengths, on_images=look, **options)
+    more_seeds = None if unit_seeds is None else as_seeds(unit_seeds)
+    about = {
+        "job": "evaluate",
+        "strengths": list(strengths),
+        "unit": None if unit is None else dict(unit),
+        "unit_seeds": None if more_seeds is None else digest(more_seeds),
+        "distances": list(measures),
+        "directions": _identity(directions),
+        "controls": {kind: _identity(chance) for kind, chance in against.items()},
+        **about_run(sampler, seeds, directions.setting.injection),
+    }
+    job = Job(about, checkpoint, device=sampler.model.device)
+    if unit is None and more_seeds is not None:
+        unit = _spread(job, sampler, scorer, more_seeds, progress)
+    measured = (sampler, directions, scorer, seeds, strengths, measures, unit, progress)
+    response, left = answers(job, "response", *measured)
     if attributes is None:
         remembered = {item.name: item.origin.get("attribute") for item in directions}
         attributes = {name: each for name, each in remembered.items() if each in response.attributes}
     each_score = scores(response, dict(attributes))
     found: list[Verdict] = []
     for kind, chance in against.items():
-        by_chance = respond(sampler, chance, scorer, seeds, strengths=ends, **options).change().mean(1)
-        table = by_chance.reshape(k, len(chance) // k, -1)
+        at_ends, _ = answers(job, f"response-{kind}", sampler, chance, scorer, seeds, ends, {}, unit, progress)
+        table = at_ends.change().mean(1).reshape(k, len(chance) // k, -1)
         change, own = response.change().mean(1), [score.attribute for score in each_score]
         found += verdicts(directions.names, response.attributes, change, table, own=own, level=level, kind=kind)
     whole = _scorer_distance(response)
     means = {
-        name: {each: sum(row[each] for row in rows) / len(rows) for each in measures} | {"scorer": whole[name]}
-        for name, rows in left.items()
+        name: {each: float(left[each][j].mean()) for each in measures} | {"scorer": whole[name]}
+        for j, name in enumerate(directions.names)
     }
     return Evaluation(response, each_score, means, damage(response), found, dict(attributes), repeats)
+
+
+def _spread(job: Job, sampler: Sampler, scorer: Scorer, seeds: tuple[int, ...], progress: Progress) -> dict[str, float]:
+    """`spread` of samples, as a pass of the job."""
+    table = Table()
+    with job.stage("unit", len(seeds), table) as stage:
+        left = stage.of(seeds)
+        for _, images in sampler.stream(left, progress=stage.shows(progress)) if left else ():
+            stage.add({name: values.double() for name, values in scored(scorer, images.float()).items()})
+    return {name: float(table[name].std()) for name in table.names}
+
+
+def _identity(directions: Directions) -> str:
+    """Of the vectors and their names."""
+    found = hashlib.sha256(",".join(directions.names).encode())
+    for item in directions:
+        found.update(item.vectors.contiguous().numpy().tobytes())
+    return found.hexdigest()[:16]
 
 
 def damage(response: Response) -> dict[str, float]:

@@ -48,11 +48,21 @@ class Population:
         Raises:
             HspaceError: It can't be written.
         """
+        seeds = torch.tensor(self.seeds, dtype=torch.int64)
+        tensorfile.write(path, _FORMAT, {"about": about}, {**self.tensors(), "seeds": seeds})
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All of it but the seeds."""
         tensors = {"images": self.images, "mean": self.span.mean, "rms": self.span.rms}
         if self.span.axes is not None and self.span.deviations is not None:
             tensors |= {"axes": self.span.axes, "deviations": self.span.deviations}
-        tensors["seeds"] = torch.tensor(self.seeds, dtype=torch.int64)
-        tensorfile.write(path, _FORMAT, {"about": about}, tensors)
+        return tensors
+
+    @classmethod
+    def of(cls, seeds: Sequence[int], tensors: Mapping[str, Tensor]) -> Population:
+        """The inverse of `tensors`."""
+        span = Span(tensors["mean"], tensors["rms"], tensors.get("axes"), tensors.get("deviations"))
+        return cls(tuple(seeds), tensors["images"], span)
 
     @classmethod
     def load(cls, path: str | PathLike[str], seeds: Sequence[int], about: Mapping[str, Any]) -> Population:
@@ -64,10 +74,9 @@ class Population:
         header, found = tensorfile.read(path, _FORMAT, "samples that directions are learned on")
         try:
             there = tuple(found["seeds"].tolist())
-            span = Span(found["mean"], found["rms"], found.get("axes"), found.get("deviations"))
-            images = found["images"]
+            population = cls.of(there, found)
         except KeyError as error:
             raise HspaceError(f"{path}: {error} is missing") from error
         if there != tuple(seeds) or header.get("about") != about:
             raise HspaceError(f"{path} has other samples (seeds, model, tap, grid or span) than those asked for")
-        return cls(there, images, span)
+        return population

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from hspace import tensorfile
 from hspace.errors import HspaceError
+from hspace.jobs import State, World
+from hspace.jobs.saving import difference
 
 __all__ = ["read_state", "write_state"]
 
@@ -54,6 +56,7 @@ def read_state(
     modules: Mapping[str, nn.Module],
     optimizers: Mapping[str, torch.optim.Optimizer],
     tensors: Mapping[str, Mapping[str, Tensor]],
+    processes: World | None = None,
 ) -> dict[str, Any]:
     """Put everything back in place.
 
@@ -70,10 +73,12 @@ def read_state(
     Raises:
         HspaceError: Not such a file; one of another training, and in what it differs.
     """
-    header, found = tensorfile.read(path, _FORMAT, "a training's state")
+    processes = processes or World()
+    read = State(*tensorfile.read(path, _FORMAT, "a training's state")) if processes.first else None
+    header, found = processes.broadcast(read)
     for key, value in expected.items():
         if header.get(key) != value:
-            raise HspaceError(f"{path} is of another training: its {_difference(key, header.get(key), value)}")
+            raise HspaceError(f"{path} is of another training: its {difference(key, header.get(key), value)}")
     try:
         for name, module in modules.items():
             module.load_state_dict(_below(found, name))
@@ -95,12 +100,3 @@ def read_state(
 
 def _below(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
     return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
-
-
-def _difference(key: str, found: Any, expected: Any) -> str:
-    """In words, the entry that differs and not all of them."""
-    if isinstance(found, Mapping) and isinstance(expected, Mapping):
-        for inner in {**expected, **found}:
-            if found.get(inner) != expected.get(inner):
-                return _difference(inner, found.get(inner), expected.get(inner))
-    return f"{key} {found}, here {expected}"

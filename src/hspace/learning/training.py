@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,14 +24,16 @@ import torch
 from torch import Tensor, nn
 
 from hspace.diffusion import ChangeOfH, Injection, RunChange, Sampler, backpropagate
+from hspace.diffusion.latents import SeedLatents
 from hspace.errors import HspaceError
+from hspace.jobs import world
+from hspace.jobs.uninterrupted import uninterrupted
 from hspace.learning.discriminator import Discriminator, discriminator_loss, realism_losses
 from hspace.learning.draw import Draw, draw
 from hspace.learning.population import Population
 from hspace.learning.reconstructor import Reconstructor, reconstruction_losses
 from hspace.learning.shift import Shift
 from hspace.learning.state import read_state, write_state
-from hspace.learning.uninterrupted import uninterrupted
 from hspace.progress import Advance
 
 __all__ = ["FIELDS", "Options", "Stopped", "Trainer"]
@@ -115,6 +117,8 @@ class Trainer:
         about: dict[str, Any],
     ) -> None:
         self.sampler, self.population, self.options = sampler, population, options
+        self.world = world(sampler.model.device)
+        self._in_step = True
         self.real = population.images if real is None else real
         self.latents = sampler.latents(population.seeds)
         self.shift, self.reconstructor, self.discriminator = shift, reconstructor, discriminator
@@ -169,7 +173,9 @@ class Trainer:
                 started = time.monotonic()
                 drawn, shifted, line = self._gradients()
                 with uninterrupted():  # with its line, or the log would miss an iteration
+                    self._in_step = False
                     line = self._update(drawn, shifted, line)
+                    self._in_step = True
                     line["seconds"] = round(time.monotonic() - started, 3)
                     if on_line is not None:
                         on_line(line)
@@ -177,7 +183,7 @@ class Trainer:
                     advance(1, f"loss {self.running['loss']:.2f} accuracy {self.running['accuracy']:.2f}")
                 if on_iteration is not None:
                     on_iteration()
-                if minutes is not None and time.monotonic() - began > 60 * minutes:
+                if minutes is not None and self._agreed(time.monotonic() - began > 60 * minutes):
                     return "minutes"
         except KeyboardInterrupt:
             return "interrupted"
@@ -200,17 +206,22 @@ class Trainer:
     def _scale(self) -> None:
         """Of what the reconstructor sees, from the pairs of the first iteration."""
         drawn, device = self._drawn(), self.sampler.model.device
-        change = self._change(drawn.kinds.to(device), drawn.strengths.to(device))
-        shifted = self.sampler.run(self.latents[drawn.rows.tolist()], RunChange(change, self.options.injection))
-        self.reconstructor.scale_to(self.population.images[drawn.rows], shifted.float())
+        mine = self._mine(len(drawn.rows))
+        change = self._change(drawn.kinds[mine].to(device), drawn.strengths[mine].to(device))
+        latents = self.latents[drawn.rows[mine].tolist()]
+        shifted = self.population.images[:0]
+        if len(latents):
+            shifted = self.sampler.run(latents, RunChange(change, self.options.injection)).float()
+        self.reconstructor.scale_to(self.population.images[drawn.rows], self._of_all(shifted, len(drawn.rows)))
 
     def _gradients(self) -> tuple[Draw, Tensor, dict[str, float]]:
         """Of all networks, in place and finite; shifted samples and the losses."""
         o, device = self.options, self.sampler.model.device
         drawn = self._drawn()
-        kinds, strengths = drawn.kinds.to(device), drawn.strengths.to(device)
-        plain = self.population.images[drawn.rows].to(device)
-        noise = [x.to(device) for x in self._noise(drawn.generator, len(plain))]
+        mine = self._mine(o.batch_size)
+        kinds, strengths = drawn.kinds[mine].to(device), drawn.strengths[mine].to(device)
+        plain = self.population.images[drawn.rows[mine]].to(device)
+        noise = [x[mine].to(device) for x in self._noise(drawn.generator, o.batch_size)]
         sums = dict.fromkeys(("cross_entropy", "strength_error", "realism", "accuracy"), 0.0)
 
         def loss(x_0: Tensor, where: slice) -> Tensor:
@@ -229,8 +240,14 @@ class Trainer:
 
         for optimizer in self.optimizers.values():
             optimizer.zero_grad()
-        shifted = self._shifted(drawn, kinds, strengths, loss)
-        line = {name: value / o.batch_size for name, value in sums.items()}
+        shifted = self.population.images[:0].to(device)
+        if len(plain):
+            shifted = self._shifted(self.latents[drawn.rows[mine].tolist()], kinds, strengths, loss)
+        self._sum_gradients([*self.reconstructor.parameters(), *(self.trained if self._goes_back else ())])
+        totals = torch.tensor(list(sums.values()), dtype=torch.float64)
+        self.world.sum_([totals])
+        shifted = self._of_all(shifted, o.batch_size)
+        line = {name: value / o.batch_size for name, value in zip(sums, totals.tolist(), strict=True)}
         line["loss"] = line["cross_entropy"] + o.strength_weight * line["strength_error"]
         line["loss"] += o.adversarial_weight * line["realism"]
         self._check(line["loss"], self.reconstructor)
@@ -238,9 +255,16 @@ class Trainer:
         if self.discriminator is not None:
             self.discriminator.zero_grad()  # it does not help the module
             chosen = torch.randint(len(self.real), (o.batch_size,), generator=drawn.generator)
-            d_loss = discriminator_loss(self.discriminator, self.real[chosen].to(shifted), shifted, o.r1_weight)
-            d_loss.backward()
-            line["discriminator"] = float(d_loss.detach())
+            total = torch.zeros(1, dtype=torch.float64)
+            if len(chosen[mine]):
+                real = self.real[chosen[mine]].to(shifted)
+                d_loss = discriminator_loss(self.discriminator, real, shifted[mine], o.r1_weight)
+                d_loss = d_loss * (len(real) / o.batch_size)
+                d_loss.backward()
+                total += d_loss.detach().cpu()
+            self._sum_gradients(list(self.discriminator.parameters()))
+            self.world.sum_([total])
+            line["discriminator"] = float(total)
             self._check(line["discriminator"], self.discriminator)
         return drawn, shifted, line
 
@@ -267,13 +291,45 @@ class Trainer:
 
         return change
 
+    @property
+    def _goes_back(self) -> bool:
+        """Whether the module learns in this iteration, through the sampler."""
+        return bool(self.trained) and self.iteration >= self.options.warmup
+
+    def _mine(self, n: int) -> slice:
+        """Of n rows of an iteration those of this process."""
+        share = self.world.share(n)
+        return slice(share.start, share.stop)
+
+    def _of_all(self, mine: Tensor, n: int) -> Tensor:
+        """The rows of all processes, in order."""
+        if self.world.size == 1:
+            return mine
+        found = mine.new_zeros(n, *mine.shape[1:])
+        found[self._mine(n)] = mine
+        self.world.sum_([found])
+        return found
+
+    def _sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Over the processes, each of which has those of its rows."""
+        if self.world.size == 1:
+            return
+        for p in parameters:
+            p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+        self.world.sum_([p.grad for p in parameters if p.grad is not None])
+
+    def _agreed(self, here: bool) -> bool:
+        """What process 0 finds: clocks differ."""
+        found = torch.tensor([float(here and self.world.first)])
+        self.world.sum_([found])
+        return bool(found)
+
     def _shifted(
-        self, drawn: Draw, kinds: Tensor, strengths: Tensor, loss: Callable[[Tensor, slice], Tensor]
+        self, latents: SeedLatents, kinds: Tensor, strengths: Tensor, loss: Callable[[Tensor, slice], Tensor]
     ) -> Tensor:
         """Shifted samples; gradients are in place."""
-        change = self._change(kinds, strengths)
-        o, latents = self.options, self.latents[drawn.rows.tolist()]
-        if self.trained and self.iteration >= o.warmup:
+        change, o = self._change(kinds, strengths), self.options
+        if self._goes_back:
             found = backpropagate(self.sampler, latents, change, loss, injection=o.injection, segment=o.segment)
             return found.x_0.float().to(kinds.device)
         parts = []
@@ -300,16 +356,23 @@ class Trainer:
         o, device = self.options, self.sampler.model.device
         there = min((self.iteration + 1) * o.batch_size, len(self.replay["rows"]))
         chosen = torch.randint(there, (o.replay_batch_size,), generator=generator)
+        mine = self._mine(o.replay_batch_size)
+        chosen = chosen[mine]
         plain = self.population.images[self.replay["rows"][chosen]]
-        first, second = self._noise(generator, o.replay_batch_size)
+        first, second = (x[mine] for x in self._noise(generator, o.replay_batch_size))
         pair = (plain + first).to(device), (self.replay["images"][chosen] + second).to(device)
         kinds, strengths = (self.replay[name][chosen].to(device) for name in ("kinds", "strengths"))
-        entropy, error = reconstruction_losses(self.reconstructor(*pair), kinds, strengths)
         optimizer = self.optimizers["adam_reconstructor"]
         optimizer.zero_grad()
-        loss = (entropy + o.strength_weight * error).mean()
-        loss.backward()
-        if _finite(float(loss.detach()), self.reconstructor):  # else the next iteration meets it, and stops
+        total = torch.zeros(1, dtype=torch.float64)
+        if len(chosen):
+            entropy, error = reconstruction_losses(self.reconstructor(*pair), kinds, strengths)
+            loss = (entropy + o.strength_weight * error).mean() * (len(chosen) / o.replay_batch_size)
+            loss.backward()
+            total += loss.detach().cpu()
+        self._sum_gradients(list(self.reconstructor.parameters()))
+        self.world.sum_([total])
+        if _finite(float(total), self.reconstructor):  # else the next iteration meets it, and stops
             optimizer.step()
 
     def _check(self, loss: float, network: nn.Module) -> None:
@@ -341,22 +404,24 @@ class Trainer:
         return modules, self.optimizers, {"ema": self.averages, "replay": self.replay}
 
     def save(self, path: Path) -> None:
-        """Where it stands.
+        """Where it stands; process 0 writes. Nothing, where an update has failed halfway: what is there stays.
 
         Raises:
             HspaceError: It can't be written.
         """
+        if not (self.world.first and self._in_step):
+            return
         counts = {"iteration": self.iteration, "best_iteration": self.best_iteration, "running": self.running}
         best = self.best if self.iteration else None  # JSON has no infinity
         write_state(path, {**self._same, **counts, "best": best}, *self._parts())
 
     def load(self, path: Path) -> None:
-        """Go on from there.
+        """Go on from there; process 0 reads.
 
         Raises:
             HspaceError: Not such a file, or one of another training.
         """
-        header = read_state(path, self._same, *self._parts())
+        header = read_state(path, self._same, *self._parts(), self.world)
         self.iteration, self.best_iteration = int(header["iteration"]), int(header["best_iteration"])
         self.best = float("inf") if header["best"] is None else float(header["best"])
         self.running = dict(header["running"])
