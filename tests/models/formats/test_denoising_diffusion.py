@@ -127,14 +127,12 @@ def test_a_network_alone(tmp_path: Path) -> None:
     u = torch.linspace(0, 1, 101, dtype=torch.float64)
     low, high = torch.tensor([-3.0, 3.0], dtype=torch.float64).sigmoid()
     bar = (high - (6 * u - 3).sigmoid()) / (high - low)
-        1 - 2 * torch.tensor(-3.0).double().sigmoid()
-    )
     torch.testing.assert_close(model.alphas_cumprod[:99], bar[1:100], rtol=1e-4, atol=1e-6)
     assert model.prediction_type == "v_prediction"
 
 
 def test_methods_run_on_it(tmp_path: Path) -> None:
-    """A network of our own with the taps of a U-Net: h, one encoding and many decodings, directions, a half-precision."""
+    """A network of our own with the taps of a U-Net: one encoding and many decodings, directions, half precision."""
     original = made(Unet)
     model = converted(tmp_path, trained(original, "2.3.4"))
     assert model.can_replay
