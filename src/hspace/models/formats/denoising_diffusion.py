@@ -140,7 +140,7 @@ def _schedule(checkpoint: Checkpoint, options: Mapping[str, Any]) -> dict[str, A
 
 
 def _prediction(buffers: Mapping[str, Tensor]) -> str | None:
-    """Told by the weight of the loss (since 1.5.5), which differs where noise prevails: 1, snr or snr / (snr + 1)."""
+    """Told by the loss weight that newer files have, which differs where noise prevails: 1, snr or snr / (snr + 1)."""
     weight, alphas_cumprod = buffers.get("loss_weight"), buffers.get("alphas_cumprod")
     if weight is None or alphas_cumprod is None or weight.shape != alphas_cumprod.shape:
         return None

@@ -216,7 +216,7 @@ def folded(x: Tensor) -> Tensor:
 
 
 def buffers(betas: Tensor, objective: str, min_snr_gamma: float = math.inf) -> dict[str, Tensor]:
-    """Of `GaussianDiffusion` since 1.5.5."""
+    """Of `GaussianDiffusion` in newer versions; older ones have a `p2_loss_weight` instead of the last."""
     alphas = 1 - betas
     bar = alphas.cumprod(0)
     before = F.pad(bar[:-1], (1, 0), value=1.0)
