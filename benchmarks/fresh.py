@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks.measure import Options, peak, synchronize
 from torch import Tensor
 
 import hspace
+from benchmarks.measure import Options, peak, synchronize
 
 Found = dict[str, float]
 

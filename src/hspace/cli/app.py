@@ -9,6 +9,7 @@ import typer
 
 from hspace.cli import (
     benchmark,
+    convert,
     demo,
     edit,
     evaluate,
@@ -37,7 +38,22 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-_COMMANDS = (demo, sample, pca, jacobian, supervised, learn, invert, edit, swap, evaluate, report, benchmark, inspect)
+_COMMANDS = (
+    demo,
+    sample,
+    pca,
+    jacobian,
+    supervised,
+    learn,
+    invert,
+    edit,
+    swap,
+    evaluate,
+    report,
+    benchmark,
+    inspect,
+    convert,
+)
 for module in _COMMANDS:
     app.command(module.__name__.rpartition(".")[2], cls=Remembered)(one_line(module.command))
 app.command("app", cls=Remembered)(one_line(serve.command))

@@ -1,4 +1,7 @@
-"""diffusers' folders and objects: unconditional `UNet2DModel`s with any scheduler that has `alphas_cumprod`."""
+"""diffusers' folders and objects: unconditional `UNet2DModel`s with any scheduler that has `alphas_cumprod`.
+
+Converted checkpoints may hold one of `hspace.models.networks` instead.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from hspace.errors import HspaceError
 from hspace.hub import read_json, short, snapshot
 from hspace.models.bundled import BUNDLED
 from hspace.models.denoiser import Denoiser
+from hspace.models.networks import NETWORKS
 
 __all__ = ["denoiser_of", "denoiser_of_folder", "download"]
 
@@ -45,7 +49,8 @@ def denoiser_of_folder(folder: Path, model_id: str, *, tap: str) -> Denoiser:
     unet_folder = folder / "unet" if (folder / "unet").is_dir() else folder
     scheduler_folder = folder / "scheduler" if (folder / "scheduler").is_dir() else folder
     config = read_json(unet_folder / "config.json", f"{folder}: no model: expected unet/config.json or config.json")
-    if config.get("_class_name") != "UNet2DModel":
+    kinds = {"UNet2DModel": UNet2DModel, **NETWORKS}
+    if config.get("_class_name") not in kinds:
         raise HspaceError(f"{folder}: expected an unconditional UNet2DModel, found {config.get('_class_name')}")
     schedule = read_json(
         scheduler_folder / "scheduler_config.json", f"{folder}: no schedule: expected scheduler_config.json"
@@ -58,7 +63,7 @@ def denoiser_of_folder(folder: Path, model_id: str, *, tap: str) -> Denoiser:
     except Exception as error:  # what its constructor makes of the file's values
         raise HspaceError(f"{scheduler_folder}: the schedule can't be used ({short(error)})") from error
     try:
-        loaded: Any = UNet2DModel.from_pretrained(
+        loaded: Any = kinds[config["_class_name"]].from_pretrained(
             unet_folder,
             torch_dtype=torch.float32,
             low_cpu_mem_usage=False,  # it would ask for accelerate
@@ -84,12 +89,12 @@ def denoiser_of(unet: nn.Module, scheduler: Any, *, model_id: str, tap: str) -> 
         HspaceError: Class- or text-conditional, without a size, or a scheduler without alphas_cumprod.
     """
     config: Any = getattr(unet, "config", None)
-    if not isinstance(unet, UNet2DModel):
+    if not isinstance(unet, (UNet2DModel, *NETWORKS.values())):
         raise HspaceError(
             f"expected an unconditional UNet2DModel, found {type(unet).__name__}; "
             "wrap a network of your own in hspace.Denoiser"
         )
-    if config.class_embed_type is not None or config.num_class_embeds is not None:
+    if config.get("class_embed_type") is not None or config.get("num_class_embeds") is not None:
         raise HspaceError(f"{model_id}: class-conditional models aren't supported yet")
     alphas_cumprod = getattr(scheduler, "alphas_cumprod", None)
     if alphas_cumprod is None:

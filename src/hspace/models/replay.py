@@ -1,4 +1,4 @@
-"""Runs a U-Net's encoder once and its decoder many times, by diffusers' own forward.
+"""Runs a U-Net's encoder once and its decoder many times, by its own forward (diffusers' or, of a converted one, ours).
 
 While an encoding is replayed, `conv_in` and the down blocks are swapped for stubs that return what they returned
 before; the rest of the forward pass runs as always, so that nothing of diffusers is copied and the replayed output
@@ -14,18 +14,21 @@ from typing import Any
 from diffusers import UNet2DModel
 from torch import Tensor, nn
 
+from hspace.models.networks import DenoisingDiffusionUNet
 from hspace.models.tap import Tap
 
 __all__ = ["can_replay", "recording", "replaying"]
 
 Recorded = list[Any]
 
+_DECODER = ("mid_block", "up_blocks", "conv_norm_out", "conv_act", "resnet_out", "conv_out")
+
 
 def can_replay(network: nn.Module, tap: Tap) -> bool:
     """True for a diffusers U-Net whose tap lies behind the encoder."""
-    if not isinstance(network, UNet2DModel):
+    if not isinstance(network, (UNet2DModel, DenoisingDiffusionUNet)):
         return False
-    behind = (network.mid_block, network.up_blocks, network.conv_norm_out, network.conv_act, network.conv_out)
+    behind = (getattr(network, name, None) for name in _DECODER)
     return any(module is tap.module for stage in behind if stage is not None for module in stage.modules())
 
 
