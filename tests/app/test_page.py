@@ -9,6 +9,7 @@ import gradio as gr
 import pytest
 from click.testing import Result
 from PIL import Image
+from playwright.sync_api import Route
 from tests.browser import Open, Visit
 from typer.testing import CliRunner
 
@@ -95,6 +96,28 @@ def test_a_slider_moves_the_picture_and_reset_brings_it_back(seen: Visit) -> Non
     assert pixels(moved).tobytes() != pixels(first).tobytes()
     seen.page.click("#reset")
     assert finished(seen) == first
+    assert not seen.complaints()
+
+
+def test_requests_that_overtake_each_other(seen: Visit) -> None:
+    """The first move is held back on its way: the last one counts all the same, and so does a reset."""
+    finished(seen)
+    held = []
+
+    def hold(route: Route) -> None:
+        body = route.request.post_data_json
+        if not held and isinstance(body, dict) and 0.1 in body["data"]:
+            held.append(route)
+        else:
+            route.continue_()
+
+    seen.page.route("**/queue/join*", hold)
+    shown = move(seen, "pc0", 5, "seed 0, 0.5 pc0")
+    assert held
+    with seen.page.expect_response("**/queue/join*"):
+        held.pop().continue_()
+    seen.page.wait_for_timeout(1000)  # nothing is to happen, and nothing tells that it has not
+    assert finished(seen, "seed 0, 0.5 pc0") == shown
     assert not seen.complaints()
 
 
@@ -185,12 +208,10 @@ def test_sliders_are_added_renamed_removed_and_searched(seen: Visit, folder: Pat
 
 
 def choose(seen: Visit, dropdown: str, *names: str) -> None:
-    """By the keyboard."""
+    """From its list."""
     for name in names:
         seen.page.focus(f"{dropdown} input")
-        seen.page.wait_for_selector(f"{dropdown} [role=option][aria-label='{name}']", timeout=WAIT)  # it is offered
-        seen.page.fill(f"{dropdown} input", name)
-        seen.page.keyboard.press("Enter")
+        seen.page.click(f"{dropdown} [role=option][aria-label='{name}']", timeout=WAIT)
     seen.page.keyboard.press("Tab")  # its list closes
 
 

@@ -312,7 +312,7 @@ def test_directions_are_safetensors_of_this_model_or_a_line_says_what_they_are(
     state = visitor_of(wire, app)
     before = tuple(state.library)
     upload = wire.upload("mine.safetensors", content)
-    output = wire.results(wire.event("upload", "add"), [None, file_data(upload), 0])
+    output = wire.results(wire.event("upload", "add"), [None, [file_data(upload)], 0])
     assert "not your doing" not in output["error"]
     assert ".safetensors" in output["error"] or what == "another model"
     assert "\n" not in output["error"].strip()
@@ -325,12 +325,12 @@ def test_directions_are_safetensors_of_this_model_or_a_line_says_what_they_are(
 @pytest.mark.parametrize("name", ["mine.pkl", "mine.pt", "mine.safetensors.zip", "mine"])
 def test_directions_under_another_ending_are_refused(name: str, wire: Wire, folder: Path) -> None:
     upload = wire.upload(name, (folder / "pcs.safetensors").read_bytes())
-    assert "safetensors" in wire.results(wire.event("upload", "add"), [None, file_data(upload), 0])["error"]
+    assert "safetensors" in wire.results(wire.event("upload", "add"), [None, [file_data(upload)], 0])["error"]
 
 
 def test_directions_of_the_model_are_added(wire: Wire, app: gr.Blocks, folder: Path) -> None:
     upload = wire.upload("mine.safetensors", (folder / "pcs.safetensors").read_bytes())
-    assert "error" not in wire.results(wire.event("upload", "add"), [None, file_data(upload), 0])
+    assert "error" not in wire.results(wire.event("upload", "add"), [None, [file_data(upload)], 0])
     assert tuple(visitor_of(wire, app).library)[3:] == ("pc0 (2)", "pc1 (2)", "pc2 (2)")
 
 

@@ -13,7 +13,7 @@ import pytest
 import hspace
 from hspace.app.library import Library
 from hspace.app.scene import Scene
-from hspace.app.visitor import Visitor
+from hspace.app.visitor import EVERY_SLIDER, Visitor
 from hspace.errors import HspaceError
 
 
@@ -182,3 +182,17 @@ def test_a_copy_is_the_same_visitor(visitor: Visitor) -> None:
 def test_files_that_do_not_fit_are_said_at_once(sampler: hspace.Sampler, tmp_path: Path) -> None:
     with pytest.raises(HspaceError, match="found nothing"):
         Visitor(sampler.setting(), (tmp_path / "absent.safetensors",))
+
+
+def test_what_comes_late_is_left_out(visitor: Visitor) -> None:
+    """By the page's clock: a move that was overtaken by a later one of the same slider, or by a reset."""
+    assert visitor.later("slider pc0", 10.0)
+    assert visitor.later("slider pc0", 12.0)
+    assert not visitor.later("slider pc0", 11.0)
+    assert visitor.later("slider pc0", 12.0)  # again
+    assert visitor.later("slider pc1", 11.0)
+    assert visitor.later("seed", 1.0)
+    assert visitor.later(EVERY_SLIDER, 20.0)
+    assert not visitor.later("slider pc1", 19.0)
+    assert visitor.later("slider pc1", 21.0)
+    assert visitor.later("seed", 2.0)

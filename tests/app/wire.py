@@ -63,7 +63,7 @@ class Wire:
     def load(self) -> str:
         """What the page does when it opens; the words below the picture."""
         self.results(self.event("load"), [])
-        return str(self.results(self.after(self.event("load")), [None])["data"][2])
+        return str(self.results(self.after(self.event("load")), [])["data"][2])
 
     def event(self, kind: str, elem_id: str | None = None) -> int:
         """The number of an event."""
@@ -77,6 +77,10 @@ class Wire:
         assert len(found) == 1, found
         return int(found[0])
 
+    def inputs(self, event: int) -> int:
+        """How many values it takes; those of states, such as the visitor, are null here: the server has them."""
+        return next(len(d["inputs"]) for d in self.config["dependencies"] if d["id"] == event)
+
     def after(self, event: int) -> int:
         """Of the one that follows it."""
         return next(int(d["id"]) for d in self.config["dependencies"] if d.get("trigger_after") == event)
@@ -87,8 +91,8 @@ class Wire:
         return self.http.post(f"{API}/queue/join", json=body)
 
     def results(self, event: int, data: list[Any]) -> dict[str, Any]:
-        """An event, to its end."""
-        answer = self.join(event, data)
+        """An event, to its end; what is left out of its values is null."""
+        answer = self.join(event, data + [None] * (self.inputs(event) - len(data)))
         assert answer.status_code == 200, answer.text
         with self.http.stream("GET", f"{API}/queue/data", params={"session_hash": self.session}) as stream:
             for line in stream.iter_lines():

@@ -115,8 +115,7 @@ class Handlers:
             strip: Whether one is looked at, of the slider moved last: it is drawn, too, quickly and then well.
 
         Raises:
-            Superseded: Something newer is wanted. Ending as if all were well would not do: Gradio repeats in the end
-                what was yielded last, or empties the page if nothing was, and that may be after the newer picture.
+            Superseded: Something newer is wanted.
         """
         wanted, began, scene = visitor.wanted(), time.monotonic(), visitor.scene
         directions, said = visitor.library.directions(), []

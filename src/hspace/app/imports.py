@@ -82,10 +82,12 @@ def _added(visitor: Visitor, files: Sequence[Path]) -> tuple[str, ...]:
             kept = visitor.keep(file)
             try:
                 names += visitor.library.add(kept)
-            except HspaceError as error:
+            except BaseException as error:  # nothing is kept of what is no slider
                 kept.unlink()
-                raise HspaceError(str(error).replace(kept.name, file.name)) from error
-    except HspaceError:
+                if isinstance(error, HspaceError):
+                    raise HspaceError(str(error).replace(kept.name, file.name)) from error
+                raise
+    except BaseException:
         for name in names:
             visitor.remove(name)
         raise

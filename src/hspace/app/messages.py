@@ -28,7 +28,11 @@ def told(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def step_by_step(function: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-    """The same for one that yields."""
+    """The same for one that yields.
+
+    One that is superseded ends with an error that nobody sees. As if all were well would not do: Gradio repeats in the
+    end what was yielded last, or empties the page if nothing was, and that may be after what superseded it.
+    """
 
     @no_type_check  # a checker's wrapper would not look like a generator to Gradio
     def steps(*values: Any) -> Iterator[Any]:

@@ -20,7 +20,10 @@ from hspace.app.work.workshop import Work
 from hspace.diffusion import Setting
 from hspace.errors import HspaceError
 
-__all__ = ["Visitor"]
+__all__ = ["EVERY_SLIDER", "Visitor"]
+
+EVERY_SLIDER = "slider"
+"""The beginning of what sliders are called as controls; as a control, all of them."""
 
 _LONGEST = 120  # letters in the name of a file
 
@@ -64,6 +67,7 @@ class Visitor:
         self._tickets, self._files = itertools.count(1), itertools.count(1)
         self._newest = 0
         self._closed = False
+        self._touched: dict[str, float] = {}  # when, by control
         self._lock = threading.RLock()
         self._writing = threading.RLock()
         self.folder = Path(tempfile.mkdtemp(prefix="hspace-visitor-"))
@@ -106,6 +110,22 @@ class Visitor:
     def present(self) -> bool:
         """Whether the visitor is still there: for what no newer request supersedes."""
         return not self._closed
+
+    def later(self, control: str, at: float) -> bool:
+        """Whether a control was not touched after this, as far as is known.
+
+        Args:
+            control: Its name; that of a slider begins with `EVERY_SLIDER`.
+            at: By the page's clock, in milliseconds.
+        """
+        with self._lock:
+            before = [self._touched.get(control, at)]
+            if control.startswith(EVERY_SLIDER):
+                before.append(self._touched.get(EVERY_SLIDER, at))
+            if at < max(before):
+                return False
+            self._touched[control] = at
+            return True
 
     def move(self, slider: str, strength: float) -> None:
         """One slider somewhere else.

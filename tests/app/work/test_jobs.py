@@ -150,7 +150,7 @@ def test_without_a_scorer_a_projection_tells_cosines(opening: Opening, direction
         (lambda: ComponentSearch(5, 5), r"samples go from 6 to 4000, not 5"),
         (lambda: ComponentSearch(5, 10**9), r"samples go from 6 to 4000"),
         (lambda: PictureSearch(components=7), r"components go from 1 to 6, not 7"),
-        (lambda: PictureSearch(still=True), r"draw on it"),
+        (lambda: PictureSearch(still=True), r"paint on it"),
         (lambda: AttributeSearch("red", 5000), r"samples go from 20 to 4000"),
         (lambda: AttributeSearch(""), r"choose an attribute first"),
         (lambda: LearnedSearch(1), r"directions go from 2 to 10"),

@@ -11,7 +11,7 @@ from hspace.app.handlers import Handlers
 from hspace.app.messages import step_by_step, told
 from hspace.app.visitor import Visitor
 
-__all__ = ["IN_ORDER", "SILENT", "Here", "Screen", "changed", "counted", "drawn"]
+__all__ = ["IN_ORDER", "SILENT", "STAMP", "Here", "Screen", "changed", "counted", "drawn"]
 
 SILENT: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
 IN_ORDER: dict[str, Any] = {**SILENT, "concurrency_limit": 1, "concurrency_id": "changes"}
@@ -34,6 +34,11 @@ class Here(NamedTuple):
     visitor: gr.State
     revision: gr.State
     screen: Screen
+    clock: gr.Number
+
+
+STAMP = "(...values) => [...values.slice(0, -1), performance.now()]"
+"""The last value becomes the time at which somebody touched something, by the page's own clock."""
 
 
 def drawn(event: Callable[..., Any], here: Here) -> None:
@@ -47,12 +52,29 @@ def drawn(event: Callable[..., Any], here: Here) -> None:
     event(step_by_step(draw), [here.visitor, looked_at], shown, trigger_mode="multiple", **SILENT)
 
 
-def changed(event: Callable[..., Any], handler: Callable[..., None], inputs: list[Any], here: Here) -> None:
+def changed(
+    event: Callable[..., Any], handler: Callable[..., None], inputs: list[Any], here: Here, control: str
+) -> None:
     """Something changes, in the order in which it was asked for, and then a picture appears.
 
-    The change is one thing and drawing another: pictures may overtake each other, sliders may not.
+    Requests of a browser go over several connections, and may overtake each other: what comes after a later one of the
+    same control is left out. The change is one thing and drawing another: pictures may overtake each other.
+
+    Args:
+        event: Of the page.
+        handler: What changes.
+        inputs: Values for it, after the visitor.
+        here: The page.
+        control: What was touched.
     """
-    done = event(told(handler), [here.visitor, *inputs], None, trigger_mode="multiple", **IN_ORDER)
+
+    def in_time(visitor: Visitor, *values: Any) -> None:
+        *arguments, at = values
+        if visitor.later(control, float(at or 0)):
+            handler(visitor, *arguments)
+
+    given = [here.visitor, *inputs, here.clock]
+    done = event(told(in_time), given, None, trigger_mode="multiple", js=STAMP, **IN_ORDER)
     drawn(done.success, here)
 
 

@@ -27,6 +27,7 @@ CSS = """
 #picture img { width: min(24rem, 100%) !important; height: auto !important; object-fit: contain !important; }
 #picture img, #compared img, #strip img { margin: auto; image-rendering: pixelated; }
 .hspace-sliders { max-height: 75vh; overflow-y: auto; }
+.wrap.hide { display: none; }
 #work progress { width: 100%; height: 0.6rem; appearance: none; background: var(--border-color-primary); }
 #work progress::-webkit-progress-bar { background: var(--border-color-primary); }
 #work progress::-webkit-progress-value { background: var(--color-accent); }
@@ -55,10 +56,11 @@ def build(handlers: Handlers) -> gr.Blocks:
     with gr.Blocks(title="hspace", analytics_enabled=False, delete_cache=(600, _STAY)) as blocks:
         visitor = gr.State(None, time_to_live=_STAY, delete_callback=_leave)
         revision = gr.State(0)  # of the list of sliders
+        clock = gr.Number(0, visible=False)
         gr.Markdown(f"# hspace\nSliders for **{handlers.name}**: directions of its h-space, in standard deviations.")
         with gr.Row():
             with gr.Column(scale=3, min_width=300):
-                here = Here(handlers, visitor, revision, screen(handlers, visitor))
+                here = Here(handlers, visitor, revision, screen(handlers, visitor), clock)
                 controls = original(here)
                 home(here)
             with gr.Column(scale=2, min_width=280):

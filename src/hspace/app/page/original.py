@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import gradio as gr
 
-from hspace.app.handlers import AS_FOUND
+from hspace.app.handlers import AS_FOUND, Handlers
 from hspace.app.messages import told
-from hspace.app.page.events import IN_ORDER, SILENT, Here, changed, counted, drawn
+from hspace.app.page.events import IN_ORDER, SILENT, STAMP, Here, changed, drawn
+from hspace.app.visitor import EVERY_SLIDER, Visitor
 
 __all__ = ["original"]
 
@@ -18,14 +21,26 @@ def original(here: Here) -> list[gr.components.Component]:
         lock = gr.Checkbox(False, label="Lock the seed", elem_id="lock", min_width=120)
         dice = gr.Button("Dice", elem_id="dice", min_width=80)
         reset = gr.Button("Reset sliders", elem_id="reset", min_width=120)
-    changed(seed.input, here.handlers.sow, [seed], here)
+    changed(seed.input, here.handlers.sow, [seed], here, "seed")
     rolled = dice.click(here.handlers.roll, [lock, seed], seed, **SILENT)
-    changed(rolled.then, here.handlers.sow, [seed], here)
-    zeroed = reset.click(counted(here.handlers.reset), [here.visitor, here.revision], here.revision, **IN_ORDER)
+    changed(rolled.then, here.handlers.sow, [seed], here, "seed")
+    given = [here.visitor, here.revision, here.clock]
+    zeroed = reset.click(told(_reset(here.handlers)), given, here.revision, js=STAMP, **IN_ORDER)
     drawn(zeroed.then, here)
     advanced = _advanced(here)
     _photo(here)
     return [seed, *advanced]
+
+
+def _reset(handlers: Handlers) -> Callable[[Visitor, int, float | None], int]:
+    """All sliders at 0, those too whose last move is still on its way."""
+
+    def reset(visitor: Visitor, revision: int, at: float | None) -> int:
+        visitor.later(EVERY_SLIDER, float(at or 0))
+        handlers.reset(visitor)
+        return revision + 1
+
+    return reset
 
 
 def _advanced(here: Here) -> list[gr.components.Component]:
@@ -36,7 +51,7 @@ def _advanced(here: Here) -> list[gr.components.Component]:
         ways = [AS_FOUND, "symmetric", "asymmetric"]
         injection = gr.Radio(ways, value=AS_FOUND, label="How shifts go in", elem_id="injection")
     for event in (first.release, last.release, injection.input):
-        changed(event, here.handlers.advanced, [first, last, injection], here)
+        changed(event, here.handlers.advanced, [first, last, injection], here, "advanced")
     return [first, last, injection]
 
 
@@ -51,4 +66,4 @@ def _photo(here: Here) -> None:
         back = gr.Button("Back to samples", elem_id="back")
     inverted = photo.upload(told(here.handlers.photo), [here.visitor, photo], quality, api_visibility="private")
     drawn(inverted.success, here)
-    changed(back.click, here.handlers.samples, [], here)
+    changed(back.click, here.handlers.samples, [], here, "photo")

@@ -53,8 +53,11 @@ def named(here: Here, label: str, elem_id: str, *, several: bool = False) -> gr.
 
     def names(visitor: Visitor | None, chosen: Any) -> Any:
         there = [] if visitor is None else list(visitor.library)
-        kept = [name for name in chosen or [] if name in there] if several else chosen if chosen in there else None
-        return gr.update(choices=there, value=kept)
+        before = (chosen or []) if several else [chosen] if chosen else []
+        kept = [name for name in before if name in there]
+        if kept == before:  # what is chosen meanwhile stays
+            return gr.update(choices=there)
+        return gr.update(choices=there, value=kept if several else None)
 
     # Whatever was chosen may be gone by now, which is no mistake: it is looked at here, not by Gradio.
     choice.preprocess = lambda payload: payload  # type: ignore[method-assign]

@@ -31,4 +31,4 @@ def sliders(here: Here) -> None:
                     interactive=True,
                     elem_classes="hspace-slider",
                 )
-                changed(slider.input, here.handlers.moving(name), [slider], here)
+                changed(slider.input, here.handlers.moving(name), [slider], here, f"slider {name}")

@@ -57,7 +57,8 @@ def begins(
             raise
 
     outputs = [bar.said, bar.cancel, here.revision, *(profile or ())]
-    event(step_by_step(steps), [here.visitor, *inputs, here.revision], outputs, trigger_mode="multiple", **SILENT)
+    given = [here.visitor, *inputs, here.revision]
+    event(step_by_step(steps), given, outputs, trigger_mode="multiple", **SILENT)
 
 
 def _bar(step: Step) -> str:
