@@ -73,7 +73,7 @@ class Painter:
         sampler.setting()  # the shape of h takes a run of the network, once: now, while nobody else has hooks in it
         self._turns = Turns()
         self._originals = Originals()
-        self._prefixes = Prefixes()  # with a window, a slider starts from the x_t where it opens
+        self._prefixes = Prefixes(2**26)  # with a window, a slider starts from the x_t where it opens
         # One thread for all runs: OpenMP keeps a team of threads, and malloc an arena, for every thread that computes.
         self._hand = ThreadPoolExecutor(1, "hspace-painter")
 
