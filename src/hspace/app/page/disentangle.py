@@ -21,6 +21,7 @@ def disentangle(here: Here, bar: Bar) -> None:
     begin = gr.Button("Disentangle", elem_id="disentangle")
     figure = gr.Image(
         label="What it changes, before and after",
+        show_label=False,
         interactive=False,
         visible=False,
         elem_id="profile",
