@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 
 import hspace
-from benchmarks.measure import Options, peak, synchronize
+from benchmarks.measure import Options, peak, peak_from_here, synchronize
 
 Found = dict[str, float]
 
 
 def _since(options: Options, work: Callable[[], object]) -> Found:
     """Seconds, CPU seconds, and MB above what was there before."""
+    peak_from_here(options.device)
     before = peak(options.device)
     wall, cpu = time.perf_counter(), time.process_time()
     work()
