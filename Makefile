@@ -4,6 +4,7 @@
 PYTHON ?= python3
 OUT    ?= demo
 PYTEST ?=
+WORKERS ?= 2
 BENCH  ?=
 
 VENV := .venv
@@ -23,7 +24,7 @@ demo: $(VENV)/.run  ## the main job: find directions in the bundled model and ed
 	@echo "First, to have hspace in your shell: . $(BIN)/activate"
 
 test: $(VENV)/.dev  ## the tests and the examples in docstrings (PYTEST="-k pca -x" for pytest's own options)
-	@$(BIN)/python -m pytest $(PYTEST)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST)
 
 lint: $(VENV)/.dev  ## ruff: rules and format
 	@$(BIN)/ruff check $(CODE)
