@@ -102,17 +102,20 @@ def test_a_slider_moves_the_picture_and_reset_brings_it_back(seen: Visit) -> Non
 def test_requests_that_overtake_each_other(seen: Visit) -> None:
     """The first move is held back on its way: the last one counts all the same, and so does a reset."""
     finished(seen)
-    held = []
+    held: list[Route] = []
 
     def hold(route: Route) -> None:
         body = route.request.post_data_json
-        if not held and any(isinstance(value, float) and 0 < value < 0.5 for value in body["data"]):
+        if not held and any(isinstance(value, float) and value == 0.1 for value in body["data"]):
             held.append(route)
         else:
             route.continue_()
 
     seen.page.route("**/queue/join*", hold)
-    shown = move(seen, "pc0", 5, "seed 0, 0.5 pc0")
+    seen.page.focus("input[type=range][aria-label*='pc0']")
+    with seen.page.expect_request("**/queue/join*"):
+        seen.page.keyboard.press("ArrowRight")
+    shown = move(seen, "pc0", 4, "seed 0, 0.5 pc0")
     assert held
     with seen.page.expect_response("**/queue/join*"):
         held.pop().continue_()

@@ -66,7 +66,7 @@ def of_features(features: Callable[[Tensor], Tensor]) -> Distance:
         >>> from hspace.evaluation.content import of_features
         >>> distance = of_features(lambda images: images.flatten(1))
         >>> x = torch.rand(2, 3, 4, 4)
-        >>> distance(x, -x).tolist()
+        >>> distance(x, -x).float().tolist()
         [2.0, 2.0]
     """
 
