@@ -11,7 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import hspace
 from benchmarks import jacobian, pca, sampling
-from benchmarks.fresh import fresh
+from benchmarks.fresh import Found, fresh
 from benchmarks.measure import Figure, Options, alternated
 from hspace.diffusion import Prefixes
 from hspace.directions import Edit
@@ -148,15 +148,7 @@ def of_pca(options: Options) -> list[Figure]:
     arguments = {"samples": samples, "steps": steps, "components": components}
     streamed, stored = (fresh("pca", options, stored=stored, **arguments) for stored in (False, True))
     note = f"{samples} samples x {steps} steps, {components} components, sampling included"
-    name, baseline = "streamed PCA", "scikit-learn on stored h"
-    cpu = streamed["cpu"] / stored["cpu"]
-    return [
-        *found,
-        Figure.of_values(
-            f"{name}, time", baseline, streamed["wall"], stored["wall"], "s", limit="about 1", cpu_ratio=cpu, note=note
-        ),
-        Figure.of_values(f"{name}, memory added", baseline, streamed["mb"], stored["mb"], "MB", note=note),
-    ]
+    return [*found, *_against("streamed PCA", "scikit-learn on stored h", streamed, stored, "about 1", note)]
 
 
 def of_backprop(options: Options) -> list[Figure]:
@@ -165,13 +157,9 @@ def of_backprop(options: Options) -> list[Figure]:
     segments, graph = (fresh("backprop", options, steps=steps, batch=batch, segment=s) for s in (1, steps))
     short = fresh("backprop", options, steps=options.few(5, 1), batch=batch, segment=1)
     note = f"{batch} samples x {steps} steps, float32"
-    name, baseline = "back-propagation by segments", "one autograd graph"
-    cpu = segments["cpu"] / graph["cpu"]
+    name = "back-propagation by segments"
     return [
-        Figure.of_values(
-            f"{name}, time", baseline, segments["wall"], graph["wall"], "s", limit="1.4", cpu_ratio=cpu, note=note
-        ),
-        Figure.of_values(f"{name}, memory added", baseline, segments["mb"], graph["mb"], "MB", note=note),
+        *_against(name, "one autograd graph", segments, graph, "1.4", note),
         Figure.of_values(
             f"{name}, memory added at {steps} steps",
             f"at {options.few(5, 1)} steps",
@@ -209,6 +197,15 @@ def of_scale(options: Options) -> list[Figure]:
             limit="1.1", note=note,
         ),
     ]  # fmt: skip
+
+
+def _against(name: str, baseline: str, ours: Found, theirs: Found, limit: str, note: str) -> list[Figure]:
+    """Time and added memory of work in fresh processes."""
+    cpu = ours["cpu"] / theirs["cpu"]
+    time = Figure.of_values(
+        f"{name}, time", baseline, ours["wall"], theirs["wall"], "s", limit=limit, cpu_ratio=cpu, note=note
+    )
+    return [time, Figure.of_values(f"{name}, memory added", baseline, ours["mb"], theirs["mb"], "MB", note=note)]
 
 
 FIGURES: dict[str, Callable[[Options], list[Figure]]] = {

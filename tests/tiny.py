@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jaxtyping
@@ -43,6 +44,12 @@ def scheduler(prediction_type: str = "epsilon", **config: Any) -> DDIMScheduler:
     """100 timesteps that end near pure noise."""
     options = {"num_train_timesteps": TRAIN_TIMESTEPS, "beta_start": 1e-3, "beta_end": 0.1, "clip_sample": False}
     return DDIMScheduler(prediction_type=prediction_type, **{**options, **config})
+
+
+def save(folder: Path) -> None:
+    """A model in float32 as a folder in diffusers' layout."""
+    unet(dtype=torch.float32).save_pretrained(folder / "unet")
+    scheduler().save_pretrained(folder / "scheduler")
 
 
 def denoiser(

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import gradio as gr
 import pytest
-import torch
 from tests import tiny
 from tests.app.wire import Wire
 from tests.cli.conftest import run as run
@@ -67,8 +66,7 @@ def visitor(sampler: hspace.Sampler, pcs: Path, noise: Path) -> Iterator[Visitor
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny model as a diffusers folder, directions of it, and a scorer."""
     folder = tmp_path_factory.mktemp("app")
-    tiny.unet(dtype=torch.float32).save_pretrained(folder / "model" / "unet")
-    tiny.scheduler().save_pretrained(folder / "model" / "scheduler")
+    tiny.save(folder / "model")
     (folder / "own.py").write_text(SCORER)
     sampler = hspace.Sampler(hspace.load(folder / "model", device="cpu"), 6, 0.0, batch_size=1)
     pcs = hspace.PCA(3, injection="asymmetric").fit(sampler, range(12)).directions_

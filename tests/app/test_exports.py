@@ -29,8 +29,7 @@ from hspace.errors import HspaceError
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny model as a diffusers folder whose name needs quotes, and two files of directions of one name."""
     folder = tmp_path_factory.mktemp("exports") / "a tiny 'model'"
-    tiny.unet(dtype=torch.float32).save_pretrained(folder / "unet")
-    tiny.scheduler().save_pretrained(folder / "scheduler")
+    tiny.save(folder)
     sampler = hspace.Sampler(hspace.load(folder, device="cpu"), 4, 1.0, batch_size=1)
     found = hspace.PCA(2).fit(sampler, range(8)).directions_
     for name, strength in (("one", 30.0), ("two", -40.0)):

@@ -13,6 +13,8 @@ from playwright.sync_api import Route
 from tests.browser import Open, Visit
 from typer.testing import CliRunner
 
+from hspace.app.handlers import Handlers
+from hspace.app.visitor import Visitor
 from hspace.cli import app as command_line
 from hspace.directions import Directions
 
@@ -257,6 +259,26 @@ def test_cancel_a_search(seen: Visit) -> None:
     assert told(seen, "Cancelled.") == "Cancelled."
     seen.page.wait_for_selector("#cancel", state="hidden", timeout=WAIT)
     assert seen.page.locator(".hspace-slider").count() == 3
+
+
+def test_who_closes_the_page_searches_no_more(
+    visit: Open, server: str, handlers: Handlers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visitors: list[Visitor] = []
+    arrive = handlers.arrive
+    monkeypatch.setattr(handlers, "arrive", lambda: visitors.append(arrive()) or visitors[-1])
+    found = visit(server)
+    finished(found)
+    tab(found, "Discover")
+    found.page.fill("#pca-samples input[type=number]", "1000")
+    found.page.click("#pca")
+    told(found, "%")
+    (visitor,) = visitors
+    assert visitor.work is not None
+    assert not visitor.work.cancelled
+    found.page.close()
+    assert visitor.work.wait(60)
+    assert visitor.work.cancelled
 
 
 def move_behind(seen: Visit, name: str, presses: int, what: str) -> bytes:

@@ -31,8 +31,7 @@ def score(images):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tasks")
-    tiny.unet(dtype=torch.float32).save_pretrained(folder / "model" / "unet")
-    tiny.scheduler().save_pretrained(folder / "model" / "scheduler")
+    tiny.save(folder / "model")
     (folder / "own.py").write_text(SCORER)
     sampler = hspace.Sampler(hspace.load(folder / "model", device="cpu"), 4, 0.0)
     pcs = hspace.PCA(3, injection="asymmetric").fit(sampler, range(8)).directions_

@@ -31,8 +31,7 @@ def _here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
-    tiny.unet(dtype=torch.float32).save_pretrained(folder / "tiny" / "unet")
-    tiny.scheduler().save_pretrained(folder / "tiny" / "scheduler")
+    tiny.save(folder / "tiny")
     return folder
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 from tests import tiny
 
 import hspace
@@ -27,8 +26,7 @@ def regions(images):
 def opening(tmp_path_factory: pytest.TempPathFactory) -> Opening:
     """6 steps of DDIM, asymmetric."""
     folder = tmp_path_factory.mktemp("work")
-    tiny.unet(dtype=torch.float32).save_pretrained(folder / "model" / "unet")
-    tiny.scheduler().save_pretrained(folder / "model" / "scheduler")
+    tiny.save(folder / "model")
     (folder / "own.py").write_text(SCORER)
     sampler = hspace.Sampler(hspace.load(folder / "model", "cpu"), 6, 0.0)
     setting = sampler.setting("asymmetric")
