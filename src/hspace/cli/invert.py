@@ -50,7 +50,7 @@ def command(
     for reason in skipped.values():
         say(f"skipped {reason}")
     denoiser = open_model(model, tap, device, dtype)
-    photos = read_photos(pictures, denoiser.image_shape, fit=fit)  # type: ignore[arg-type]  # checked above
+    photos = read_photos(pictures, denoiser.picture_shape, fit=fit)  # type: ignore[arg-type]  # checked above
     sampler = open_sampler(denoiser, steps, eta, start, batch_size)
     seeds = range(first_seed, first_seed + len(pictures))
     stems = [path.stem for path in pictures]

@@ -67,7 +67,8 @@ class Products:
         self.model, self.route = model, route
         self.n, self.block = len(encoding.h), block
         detached = encoding.h.detach().contiguous()
-        self._encoding = replace(encoding, h=detached, recorded=_contiguous(encoding.recorded))
+        recorded, others = _contiguous(encoding.recorded), _contiguous(encoding.others)
+        self._encoding = replace(encoding, h=detached, recorded=recorded, others=others)
         times = [block, *[1] * (detached.ndim - 1)]
         self._h = detached.repeat(*times).requires_grad_(True)
         layers: AbstractContextManager[None] = transposable(model.network) if route == "double_vjp" else nullcontext()

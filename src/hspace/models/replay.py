@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from diffusers import UNet2DModel
+from diffusers import UNet2DConditionModel, UNet2DModel
 from torch import Tensor, nn
 
 from hspace.models.networks import DenoisingDiffusionUNet
 from hspace.models.tap import Tap
 
-__all__ = ["can_replay", "recording", "replaying"]
+__all__ = ["can_replay", "recording", "repeated", "replaying"]
 
 Recorded = list[Any]
 
@@ -26,7 +26,7 @@ _DECODER = ("mid_block", "up_blocks", "conv_norm_out", "conv_act", "resnet_out",
 
 def can_replay(network: nn.Module, tap: Tap) -> bool:
     """True for a diffusers U-Net whose tap lies behind the encoder."""
-    if not isinstance(network, (UNet2DModel, DenoisingDiffusionUNet)):
+    if not isinstance(network, (UNet2DModel, UNet2DConditionModel, DenoisingDiffusionUNet)):
         return False
     behind = (getattr(network, name, None) for name in _DECODER)
     return any(module is tap.module for stage in behind if stage is not None for module in stage.modules())
@@ -44,10 +44,13 @@ def recording(network: nn.Module) -> Iterator[Recorded]:
 
 
 @contextmanager
-def replaying(network: nn.Module, recorded: Recorded, times: int) -> Iterator[None]:
-    """Within the context the encoder returns what was recorded, the batch repeated `times` times."""
+def replaying(network: nn.Module, recorded: Recorded, times: int, branches: int = 1) -> Iterator[None]:
+    """Within the context the encoder returns what was recorded, the batch of each branch repeated `times` times."""
     conv_in, down_blocks = network.conv_in, network.down_blocks
-    stubs = [_Stub(stage, _repeat(output, times)) for stage, output in zip(_stages(network), recorded, strict=True)]
+    stubs = [
+        _Stub(stage, repeated(output, times, branches))
+        for stage, output in zip(_stages(network), recorded, strict=True)
+    ]
     try:
         network.conv_in, network.down_blocks = stubs[0], nn.ModuleList(stubs[1:])
         yield
@@ -72,9 +75,20 @@ def _stages(network: nn.Module) -> list[nn.Module]:
     return [first, *blocks]
 
 
-def _repeat(value: Any, times: int) -> Any:
+def repeated(value: Any, times: int, branches: int = 1) -> Any:
+    """k blocks of n rows within each of the branches: (branches n, ...) becomes (branches k n, ...).
+
+    Example:
+        >>> import torch
+        >>> from hspace.models.replay import repeated
+        >>> repeated(torch.tensor([1, 2, 10, 20]), 2, branches=2).tolist()
+        [1, 2, 1, 2, 10, 20, 10, 20]
+    """
     if isinstance(value, Tensor):
-        return value if times == 1 else value.repeat(times, *[1] * (value.ndim - 1))
+        if times == 1:
+            return value
+        parts = value.unflatten(0, (branches, -1))
+        return parts.repeat(1, times, *[1] * (value.ndim - 1)).flatten(0, 1)
     if isinstance(value, (tuple, list)):
-        return type(value)(_repeat(item, times) for item in value)
+        return type(value)(repeated(item, times, branches) for item in value)
     return value
