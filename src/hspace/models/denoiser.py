@@ -30,6 +30,7 @@ from hspace.errors import HspaceError
 from hspace.models.compiled import CompiledStages
 from hspace.models.replay import can_replay, recording, replaying
 from hspace.models.tap import Tap
+from hspace.models.weights import remember_hash, same_weights
 
 __all__ = ["Denoiser", "Encoding", "Prediction", "PredictionType", "Spacing", "weight_hash"]
 
@@ -141,7 +142,7 @@ class Denoiser:
         self.latent_scale = latent_scale
         self.model_id = model_id
         self.notes = tuple(notes)
-        self.weight_hash = weight_hash(network)
+        self.weight_hash = remember_hash(network, weight_hash(network))
         self._compiled: CompiledStages | None = None
 
     @property
@@ -190,7 +191,8 @@ class Denoiser:
         Raises:
             HspaceError: There is no such device.
         """
-        put(self.network, self.model_id, device, dtype)
+        with same_weights(self.network):
+            put(self.network, self.model_id, device, dtype)
         return self
 
     def widened(self) -> Denoiser:
