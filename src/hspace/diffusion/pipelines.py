@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 from weakref import WeakSet
 
 import numpy as np
@@ -32,6 +32,7 @@ from hspace.models.weights import known_hash, remember_hash
 __all__ = ["Loop", "Shift"]
 
 
+@runtime_checkable
 class Shift(Protocol):
     """What changes h in somebody else's loop."""
 
@@ -49,7 +50,7 @@ class Shift(Protocol):
             HspaceError: A timestep at which nothing is known.
         """
 
-    def __call__(self, h: Float[Tensor, n * h], timesteps: Float[Tensor, " k"]) -> Float[Tensor, n * h]:
+    def __call__(self, h: Float[Tensor, " n *h"], timesteps: Float[Tensor, " k"]) -> Float[Tensor, " n *h"]:
         """What h becomes; timesteps (n,), or (1,) for all, are float32 and where h is."""
 
 
@@ -162,7 +163,7 @@ class Loop:
             HspaceError: They aren't.
         """
         caller = next((kind for kind in type(self.pipe).__mro__ if "__call__" in vars(kind)), object)
-        if isinstance(self.pipe, nn.Module) or caller.__name__ not in _HALVES:
+        if caller.__name__ not in _HALVES:
             raise HspaceError(
                 f"conditional_only: of {self.name} it isn't known which rows of a pass answer to the prompt; it is of "
                 "the pipelines of Stable Diffusion 1, 2 and XL, their img2img, inpainting, ControlNet and adapter ones"

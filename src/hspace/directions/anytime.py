@@ -83,7 +83,7 @@ class Rescaled:
         self._injection = injection
         self._log_ratio: tuple[Gains | None, Interpolated | None] | None = None
 
-    def __call__(self, timesteps: Float[Tensor, " n"]) -> Float[Tensor, n * h]:
+    def __call__(self, timesteps: Float[Tensor, " n"]) -> Float[Tensor, " n *h"]:
         """(n, *h_shape)."""
         vectors = self._vectors(timesteps)
         if self._used is None:

@@ -85,7 +85,7 @@ class _Acting:
         first, last = self._term.window or (np.inf, -np.inf)
         return (timesteps <= first) & (timesteps >= last)
 
-    def shift(self, timesteps: Float[Tensor, " k"]) -> Float[Tensor, k * h]:
+    def shift(self, timesteps: Float[Tensor, " k"]) -> Float[Tensor, " k *h"]:
         """What it adds to h where it acts."""
         if self._mask is not None:
             self._mask = self._mask.to(timesteps.device)  # once
@@ -137,7 +137,7 @@ class _Shift:
         may_act = [acting.begins(timesteps) for acting in self._terms]
         return any(may_act)
 
-    def __call__(self, h: Float[Tensor, n * h], timesteps: Float[Tensor, " k"]) -> Float[Tensor, n * h]:
+    def __call__(self, h: Float[Tensor, " n *h"], timesteps: Float[Tensor, " k"]) -> Float[Tensor, " n *h"]:
         """h and what the terms add to it; outside of all windows h as it is, bit for bit."""
         if tuple(h.shape[1:]) != self._h_shape:
             raise HspaceError(f"the direction is one of h of shape {self._h_shape}, h is {tuple(h.shape[1:])} here")
