@@ -61,7 +61,6 @@ _HALVES = {
     *(f"StableDiffusionXL{kind}Pipeline" for kind in ("", "Img2Img", "Inpaint", "Adapter")),
     *(f"StableDiffusion{xl}ControlNet{kind}Pipeline" for xl in ("", "XL") for kind in ("", "Img2Img", "Inpaint")),
     *(f"StableDiffusionXLControlNetUnion{kind}Pipeline" for kind in ("", "Img2Img", "Inpaint")),
-    *(f"Kolors{kind}Pipeline" for kind in ("", "Img2Img")),
 }
 
 _ASYMMETRIC: WeakSet[nn.Module] = WeakSet()
@@ -196,7 +195,8 @@ class Loop:
             if not seen.acts or (seen.is_plain and shift.asymmetric):
                 return None
             timesteps = seen.on(h)
-            if not (conditional_only and self.pipe.do_classifier_free_guidance):
+            # before its first call a pipeline says nothing of guidance, and there is none
+            if not (conditional_only and getattr(self.pipe, "do_classifier_free_guidance", False)):
                 return shift(h, timesteps)
             half = len(h) // 2
             return torch.cat([h[:half], shift(h[half:], timesteps[half:] if len(timesteps) > 1 else timesteps)])
@@ -260,10 +260,9 @@ class _Pass:
     def on(self, h: Tensor) -> Tensor:
         """(k,) float32, where h is."""
         found = self.timesteps
+        assert found is not None  # nothing acts before the first pass
         if isinstance(found, Tensor):
             timesteps = found.to(h.device, torch.float32)
-        elif found is None:
-            raise HspaceError("h was computed outside of a pass of the network: its timestep is not known")
         elif len(found) == 1:
             timesteps = torch.full((1,), found[0], device=h.device, dtype=torch.float32)  # filled there, not sent
         else:
@@ -355,4 +354,6 @@ def _as_timesteps(value: Any) -> list[float] | Tensor:
         return value.reshape(1) if value.ndim == 0 else value[:1] if value.stride(0) == 0 else value
     else:
         numbers = value.double().reshape(-1).tolist()
+    if not numbers:
+        raise HspaceError("expected a timestep, found none")
     return numbers[:1] if len(set(numbers)) == 1 else numbers
