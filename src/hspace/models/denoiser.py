@@ -24,6 +24,7 @@ from hspace.models.conditioning import UNCONDITIONAL, Branches, Condition, Condi
 from hspace.models.prediction import Prediction, PredictionType, predicted
 from hspace.models.replay import can_replay, recording, repeated, replaying
 from hspace.models.tap import Tap
+from hspace.models.weights import remember_hash, same_weights
 
 __all__ = ["Denoiser", "Encoding", "Spacing", "weight_hash"]
 
@@ -141,7 +142,7 @@ class Denoiser:
         self.condition = condition if condition is not None or conditioner is None else conditioner.default
         self.model_id = model_id
         self.notes = tuple(notes)
-        self.weight_hash = weight_hash(network)
+        self.weight_hash = remember_hash(network, weight_hash(network))
         self._compiled: CompiledStages | None = None
 
     @property
@@ -270,7 +271,8 @@ class Denoiser:
         Raises:
             HspaceError: There is no such device.
         """
-        put(self.network, self.model_id, device, dtype)
+        with same_weights(self.network):
+            put(self.network, self.model_id, device, dtype)
         if self.codec is not None:
             self.codec.to(device, self.model_id)
         return self
