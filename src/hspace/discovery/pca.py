@@ -128,7 +128,7 @@ class PCA:
         """
         self._check(len(seeds))
         self.setting_: Setting = sampler.setting(self.injection)
-        self._seen = self._empty(sampler.model.device)
+        self._seen = self.sketches(sampler.model.device)
         self.seeds_: tuple[int, ...] = ()
         fold: Fold = self._seen if images is None else Together({"h": self._seen, "images": images})
         batch: list[Tensor] = []
@@ -165,6 +165,10 @@ class PCA:
         self.seeds_ += other.seeds_
         return self.finish()
 
+    def sketches(self, device: torch.device | str) -> Sketches:
+        """Those that a fit begins with, empty."""
+        return Sketches(self._rank, _WITNESSES, device)
+
     @property
     def n_samples_seen_(self) -> int:
         """Number of samples."""
@@ -200,9 +204,6 @@ class PCA:
             raise HspaceError(f"n_components must be at least 1, not {self.n_components}")
         if self.n_components >= samples:
             raise HspaceError(f"{self.n_components} components need more samples than that, not {samples}")
-
-    def _empty(self, device: torch.device) -> Sketches:
-        return Sketches(self._rank, _WITNESSES, device)
 
     @property
     def _sketches(self) -> list[Sketch]:
