@@ -51,6 +51,7 @@ def command(
     if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", processes):
         raise HspaceError(f"--processes must be numbers separated by commas, such as 1,8,64, not {processes!r}")
     pca = PCA(components, joint=joint)
+    pca.check(samples)
     sampler = open_sampler(open_model(model, tap, device, dtype), steps, eta, start, batch_size)
     if tflops is None:
         costs = measured(pca, sampler)
@@ -70,19 +71,20 @@ def command(
 def _counted(sampler: Sampler) -> Pass:
     model = sampler.model
     x_t = torch.zeros(1, *model.image_shape, device=model.device, dtype=model.state_dtype)
-    return counted(model.network, lambda: model.observe(x_t, sampler.timesteps[0]), model.tap.module)
+    return counted(model.network, lambda: model.observe(x_t, sampler.timesteps[0]), model.tap)
 
 
 def _table(plans: list[Plan]) -> Table:
-    table = Table("", *(f"{plan.processes} process{'es' * (plan.processes > 1)}" for plan in plans))
+    columns = [f"{plan.processes} process{'es' * (plan.processes > 1)}" for plan in plans]
+    table = Table("", *columns, caption="memory and state: of each process", caption_justify="left")
     table.add_row("time", *(_time(plan.seconds) for plan in plans))
     for name in ("sampling", "folding", "merging"):
         seconds = [(getattr(plan, name), plan.seconds) for plan in plans]
         table.add_row(f"  {name}", *(f"{_time(part)}, {100 * part / whole:.2g} %" for part, whole in seconds))
-    table.add_row("memory of the device, a process", *(_size(plan.device) for plan in plans))
-    table.add_row("memory of the machine, a process", *(_size(plan.host) for plan in plans))
-    table.add_row("state on disk, a process", *(_size(plan.state) for plan in plans))
-    table.add_row("from process to process, in all", *(_size(plan.sent) for plan in plans))
+    table.add_row("memory of the device", *(_size(plan.device) for plan in plans))
+    table.add_row("memory of the machine", *(_size(plan.host) for plan in plans))
+    table.add_row("state on disk", *(_size(plan.state) for plan in plans))
+    table.add_row("sent in all", *(_size(plan.sent) for plan in plans))
     return table
 
 

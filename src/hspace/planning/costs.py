@@ -24,7 +24,8 @@ Clock = Callable[[], float]
 """Seconds: by the wall, or of the processor."""
 
 _FLOAT32 = 1 / 8  # of the operations a second in half precision, on GPUs: sketches are float32
-_AT_LEAST = 3  # measurements of each
+_AT_LEAST = 3  # steps that are measured
+_ROUNDS = 5  # of everything else
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ def _restored(pca: PCA, state: State, device: torch.device) -> Sketches:
 
 def _median(work: Callable[[], object], clock: Clock) -> float:
     times = []
-    for _ in range(_AT_LEAST):
+    for _ in range(_ROUNDS):
         started = clock()
         work()
         if torch.cuda.is_initialized():

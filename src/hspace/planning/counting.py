@@ -21,6 +21,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import flop_registry
 
+from hspace.models import Tap
+
 __all__ = ["Pass", "counted"]
 
 
@@ -43,35 +45,32 @@ class Pass:
     h_bytes: int
 
 
-def counted(network: nn.Module, call: Callable[[], object], tap: nn.Module) -> Pass:
+def counted(network: nn.Module, call: Callable[[], object], tap: Tap) -> Pass:
     """Count one pass.
 
     Args:
         network: Whose weights count.
         call: Does the pass, for one sample.
-        tap: The module whose output is h.
+        tap: Where h is.
 
     Example:
         >>> import torch
         >>> from torch import nn
+        >>> from hspace.models import Tap
         >>> from hspace.planning import counted
         >>> with torch.device("meta"):
         ...     network, x = nn.Conv2d(3, 4, 3, padding=1, bias=False), torch.empty(1, 3, 8, 8)
-        >>> counted(network, lambda: network(x), network)
+        >>> counted(network, lambda: network(x), Tap(nn.Sequential(network), "0"))
         Pass(operations=13824, activations=1024, weights=432, h_numbers=256, h_bytes=4)
     """
     own = [*network.parameters(), *network.buffers()]
-    seen: list[Tensor] = []
-    handle = tap.register_forward_hook(lambda _, __, h: seen.append(h[0] if isinstance(h, tuple) else h))
+    seen: list[tuple[int, int]] = []
     meter = _Meter(own)
-    try:
-        with torch.no_grad(), meter, _Attention(meter):
-            call()
-    finally:
-        handle.remove()
-    h = seen[0]
+    see = tap.hooked(lambda h: seen.append((h.numel(), h.element_size())))
+    with torch.no_grad(), see, meter, _Attention(meter):
+        call()
     weights = sum(x.numel() * x.element_size() for x in own)
-    return Pass(meter.operations, meter.most, weights, h.numel(), h.element_size())
+    return Pass(meter.operations, meter.most, weights, *seen[0])
 
 
 class _Meter(TorchDispatchMode):
@@ -87,12 +86,12 @@ class _Meter(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if self.within:
+            return func(*args, **kwargs)
         for x in tree_iter((args, kwargs)):  # what comes from outside was there before
             if isinstance(x, Tensor):
                 self.take(x, new=False)
         out = func(*args, **kwargs)
-        if self.within:
-            return out
         if (count := flop_registry.get(func._overloadpacket)) is not None:
             self.operations += count(*args, **kwargs, out_val=out)
         for x in tree_iter(out):

@@ -72,11 +72,12 @@ def planned(pca: PCA, costs: Costs, samples: int, steps: int, processes: int = 1
         bandwidth: Bytes a second from process to process.
 
     Raises:
-        HspaceError: No samples, steps, processes or bandwidth.
+        HspaceError: No samples, steps, processes or bandwidth; too few samples for the components.
     """
     for name, value in (("samples", samples), ("steps", steps), ("processes", processes), ("bandwidth", bandwidth)):
         if value <= 0:
             raise HspaceError(f"{name} must be more than 0, not {value}")
+    pca.check(samples)
     rows = [len(share(samples, rank, processes)) for rank in range(processes)]
     most = max(rows)
     rounds, whole = _exchanges(pca, costs, rows)
