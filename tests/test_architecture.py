@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "directions": BASE | {"diffusion"},
     "learning": BASE | {"diffusion"},
     "discovery": BASE | {"models", "diffusion", "directions", "learning", "attributes"},
+    "planning": BASE | {"models", "diffusion", "discovery"},
     "faces": BASE,
     "attributes": BASE | {"faces"},
     "evaluation": BASE | {"diffusion", "directions", "attributes"},

@@ -18,6 +18,7 @@ from hspace.cli import (
     jacobian,
     learn,
     pca,
+    plan,
     report,
     sample,
     serve,
@@ -52,6 +53,7 @@ _COMMANDS = (
     report,
     benchmark,
     inspect,
+    plan,
     convert,
 )
 for module in _COMMANDS:
