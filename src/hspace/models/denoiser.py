@@ -14,11 +14,11 @@ import copy
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
-from typing import Any, Literal, NamedTuple, cast, get_args
+from typing import Literal, NamedTuple, cast, get_args
 
 import torch
 from diffusers import UNet2DModel
@@ -28,7 +28,8 @@ from torch import Tensor, nn
 from hspace.device import put
 from hspace.errors import HspaceError
 from hspace.models.compiled import CompiledStages
-from hspace.models.replay import can_replay, recording, replaying
+from hspace.models.probing import probe
+from hspace.models.replay import Recorded, Replay
 from hspace.models.tap import Tap
 
 __all__ = ["Denoiser", "Encoding", "Prediction", "PredictionType", "Spacing", "weight_hash"]
@@ -48,13 +49,13 @@ class Prediction(NamedTuple):
 class Encoding:
     """x_t seen from the tap: h, and what is needed to decode it (or any other h) again.
 
-    `recorded` holds the encoder's outputs; None where the network can't be split, and a full pass decodes.
+    `recorded` holds what modules before the tap returned; None where they can't be replayed, and a full pass decodes.
     """
 
     x_t: Tensor
     timestep: int
     h: Tensor
-    recorded: list[Any] | None
+    recorded: Recorded | None
 
 
 class Denoiser:
@@ -169,18 +170,32 @@ class Denoiser:
         """Shape of one sample's h."""
         with torch.no_grad():
             x_t = torch.zeros(1, *self.image_shape, device=self.device, dtype=self.state_dtype)
-            return tuple(self.encode(x_t, 0).h.shape[1:])
+            return tuple(self._to_tap(x_t, 0).shape[1:])
 
     @cached_property
+    def replay(self) -> Replay:
+        """How `decode` works: what it replays, or why it runs the whole network, with `reason` in words.
+
+        Found out with the first encoding, by a few passes of the network on random rows; see `hspace.models.probing`.
+        """
+        generator = torch.Generator().manual_seed(0)
+        x_t = torch.randn(4, *self.image_shape, generator=generator, dtype=self.state_dtype)
+        timestep = len(self.alphas_cumprod) // 2
+        if self.device.type != "meta":
+            x_t = x_t.to(self.device)
+        found = probe(self.network, self.tap, lambda rows: self._call(rows, timestep), x_t)
+        return found.without_shared() if self.is_compiled else found
+
+    @property
     def can_replay(self) -> bool:
-        """Whether `decode` runs only what lies behind the encoder, or the whole network."""
-        return can_replay(self.network, self.tap)
+        """Whether `decode` runs only what lies behind the tap, or the whole network."""
+        return self.replay.possible
 
     def tapped(self, name: str) -> Denoiser:
         """The same network with another tap."""
         other = copy.copy(self)
         other.tap = Tap(self.network, name)
-        for of_tap in ("h_shape", "can_replay"):
+        for of_tap in ("h_shape", "replay"):
             other.__dict__.pop(of_tap, None)
         return other
 
@@ -224,6 +239,7 @@ class Denoiser:
             raise HspaceError(f"torch.compile has no backend {backend!r}; there are {', '.join(known)}")
         other = copy.copy(self)
         other._compiled = CompiledStages(self.network, backend)
+        other.__dict__.pop("replay", None)  # some of it may be compiled from now on
         return other
 
     def channels_last(self) -> Denoiser:
@@ -275,20 +291,11 @@ class Denoiser:
 
     def encode(self, x_t: Float[Tensor, "n c y x"], timestep: int) -> Encoding:
         """Runs the network as far as the tap; h as in `observe`."""
-        seen: list[Tensor] = []
-
-        def stop(h: Tensor) -> None:
-            seen.append(h)
-            raise _TapReached
-
-        with ExitStack() as stack:
-            recorded = stack.enter_context(recording(self.network)) if self.can_replay else None
-            stack.enter_context(self.tap.hooked(stop))
-            try:
-                self._call(x_t, timestep)
-            except _TapReached:
-                return Encoding(x_t, timestep, seen[0], recorded)
-        raise self._unusable_tap(0)
+        if not self.replay.possible:
+            return Encoding(x_t, timestep, self._to_tap(x_t, timestep), None)
+        recorded: Recorded = []
+        h = self._to_tap(x_t, timestep, self.replay.recording(recorded))
+        return Encoding(x_t, timestep, h, recorded if self.replay.fits(recorded, len(x_t)) else None)
 
     def decode(self, encoding: Encoding, h: Tensor | None = None) -> Prediction:
         """eps and x_0 of an encoding with its own h or with others.
@@ -304,12 +311,10 @@ class Denoiser:
         times, rest = divmod(len(h), len(encoding.x_t))
         if rest or not times:
             raise HspaceError(f"h has {len(h)} rows, no multiple of the encoding's {len(encoding.x_t)}")
-        x_t = encoding.x_t.repeat(times, 1, 1, 1)
-        with ExitStack() as stack:
-            if encoding.recorded is not None:
-                stack.enter_context(replaying(self.network, encoding.recorded, times))
-            stack.enter_context(self.tap.hooked(lambda replaced: h.to(replaced, copy=True)))
-            return self._prediction(self._call(x_t, encoding.timestep), x_t, encoding.timestep)
+        x_t, recorded = encoding.x_t.repeat(times, 1, 1, 1), encoding.recorded
+        replaying = nullcontext() if recorded is None else self.replay.replaying(recorded, times)
+        with self.tap.hooked(lambda replaced: h.to(replaced, copy=True)):
+            return self._prediction(self._call(x_t, encoding.timestep, replaying), x_t, encoding.timestep)
 
     @cached_property
     def _alphas(self) -> list[float]:
@@ -331,7 +336,23 @@ class Denoiser:
         reached = f"reached {times} times" if times else "never reached"
         return HspaceError(f"tap {self.tap.name!r} is {reached} in a forward pass: choose another module")
 
-    def _call(self, x_t: Tensor, timestep: int) -> Tensor:
+    def _to_tap(self, x_t: Tensor, timestep: int, within: AbstractContextManager[None] | None = None) -> Tensor:
+        """h; the pass ends with it."""
+        seen: list[Tensor] = []
+
+        def stop(h: Tensor) -> None:
+            seen.append(h)
+            raise _TapReached
+
+        with self.tap.hooked(stop):
+            try:
+                self._call(x_t, timestep, within)
+            except _TapReached:
+                return seen[0]
+        raise self._unusable_tap(0)
+
+    def _call(self, x_t: Tensor, timestep: int, within: AbstractContextManager[None] | None = None) -> Tensor:
+        """What the network returns, as eps, v or x_0; `within`: entered around it, inside of compiled stages."""
         timesteps = torch.full((len(x_t),), timestep, device=x_t.device, dtype=torch.int64)
         with ExitStack() as stack:
             kind = x_t.device.type
@@ -339,6 +360,8 @@ class Denoiser:
                 stack.enter_context(torch.autocast(kind, self.dtype, enabled=self._needs_autocast))
             if self._compiled is not None:
                 stack.enter_context(self._compiled.installed(self.tap))
+            if within is not None:
+                stack.enter_context(within)
             output = self.network(x_t.to(self.dtype), timesteps)
         output = output if isinstance(output, Tensor) else output.sample
         return cast(Tensor, output[:, : x_t.shape[1]].to(x_t.dtype))
