@@ -9,6 +9,7 @@ import typer
 
 from hspace.cli import (
     benchmark,
+    check,
     convert,
     demo,
     edit,
@@ -52,6 +53,7 @@ _COMMANDS = (
     report,
     benchmark,
     inspect,
+    check,
     convert,
 )
 for module in _COMMANDS:
