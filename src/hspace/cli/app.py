@@ -9,6 +9,7 @@ import typer
 
 from hspace.cli import (
     benchmark,
+    check,
     convert,
     demo,
     edit,
@@ -54,6 +55,7 @@ _COMMANDS = (
     benchmark,
     inspect,
     plan,
+    check,
     convert,
 )
 for module in _COMMANDS:
