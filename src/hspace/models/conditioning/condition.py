@@ -91,5 +91,5 @@ class Condition:
             against = f" against {self.negative_prompt!r}" if self.negative_prompt else ""
             parts.append(f"guidance {self.guidance_scale:g}{against}")
             if self.shifted != "both":
-                parts.append("shifted in the conditional pass")
-        return ", ".join(parts)
+                parts.append("shifted in the conditional pass only")
+        return ", ".join(parts) or "no condition"
