@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
-
 __all__ = ["quietly"]
 
 
@@ -33,7 +31,8 @@ def quietly(*libraries: str) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
-        stack.callback(disable_progress_bars if are_progress_bars_disabled() else enable_progress_bars)
+        hub: Any = importlib.import_module("huggingface_hub.utils")
+        stack.callback(hub.disable_progress_bars if hub.are_progress_bars_disabled() else hub.enable_progress_bars)
         for library in libraries:
             stack.enter_context(_silent(importlib.import_module(f"{library}.utils.logging")))
         yield
