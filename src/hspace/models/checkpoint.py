@@ -6,6 +6,7 @@ Converted checkpoints may hold one of `hspace.models.networks` instead.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ import diffusers
 import torch
 from torch import nn
 
+from hspace.device import put
 from hspace.errors import HspaceError
 from hspace.hub import read_json, short, snapshot
 from hspace.models.bundled import BUNDLED
 from hspace.models.denoiser import Denoiser
 from hspace.models.pipelines import AUTOENCODERS, KINDS, codec_of, denoiser_of, denoiser_of_pipeline
+from hspace.models.quiet import quietly
 
 __all__ = ["denoiser_of_folder", "download"]
 
@@ -107,25 +110,32 @@ def _autoencoder(folder: Path) -> Any:
 def _pipeline(folder: Path, network_name: str, network: nn.Module, autoencoder: Any) -> Any:
     """The pipeline of a folder around networks that are read already, for its text encoders."""
     index = read_json(folder / "model_index.json", f"{folder}: no text encoder: expected model_index.json")
+    if find_spec("transformers") is None:
+        raise HspaceError(f"{folder}: text-to-image needs transformers: pip install 'hspace[transformers]'")
     given = {network_name: network, **{name: autoencoder for name in AUTOENCODERS if name in index}}
     left_out = {name: None for name in _LEFT_OUT if name in index}
     try:
-        return diffusers.DiffusionPipeline.from_pretrained(
-            folder, torch_dtype=torch.float32, local_files_only=True, **given, **left_out
-        )
+        with quietly("diffusers", "transformers"):
+            pipeline: Any = diffusers.DiffusionPipeline.from_pretrained(
+                folder, local_files_only=True, **given, **left_out
+            )
     except Exception as error:  # of diffusers, transformers and tokenizers, each its own
         raise HspaceError(f"{folder}: the pipeline can't be read ({short(error)})") from error
+    for part in pipeline.components.values():
+        if isinstance(part, nn.Module):
+            put(part, str(folder), dtype=torch.float32)  # text encoders come as they were stored
+    return pipeline
 
 
 def _read(kind: Any, folder: Path) -> Any:
     """A network whose weights are all there, fit, and are finite."""
     try:
-        loaded: Any = kind.from_pretrained(
-            folder,
-            torch_dtype=torch.float32,
-            low_cpu_mem_usage=False,  # it would fill in what is missing later
-            output_loading_info=True,
-        )
+        with quietly("diffusers"):
+            loaded: Any = kind.from_pretrained(
+                folder,
+                low_cpu_mem_usage=False,  # it would fill in what is missing later; and so the weights become float32
+                output_loading_info=True,
+            )
         network, info = loaded
     except Exception as error:  # truncated, wrong shapes, not there: diffusers and safetensors each have their own
         raise HspaceError(f"{folder}: the weights can't be read ({short(error)})") from error

@@ -181,7 +181,7 @@ class Denoiser:
         if self.conditioner is None:
             return UNCONDITIONAL
         if self.condition is None:
-            raise HspaceError(f"{self.model_id} needs {self.conditioner.wanted}")
+            raise HspaceError(f"{self.model_id} needs {self.conditioner.wanted}: give it to hspace.load")
         return self.conditioner.branches(self.condition)
 
     @cached_property
@@ -251,7 +251,7 @@ class Denoiser:
         asked = {name: value for name, value in given.items() if value is not None}
         if guidance_scale is not None:
             asked["guidance_scale"] = guidance_scale
-        elif self.conditioner is not None and self.condition == self.conditioner.default and asked:
+        elif self.conditioner is not None and self.condition is self.conditioner.default and asked:
             asked["guidance_scale"] = self.conditioner.guidance_scale  # nobody has chosen one yet
         return self.under(replace(self.condition or Condition(), **asked))
 
@@ -263,11 +263,12 @@ class Denoiser:
         """
         if self.conditioner is None:
             if condition is not None and condition != Condition():
-                raise HspaceError(f"{self.model_id} is unconditional: it takes no {condition}")
+                raise HspaceError(f"{self.model_id} takes no prompt or class; asked for: {condition}")
             return self
         other = copy.copy(self)
         other.condition = self.conditioner.default if condition is None else condition
-        other.__dict__.pop("branches", None)
+        if other.condition != self.condition:
+            other.__dict__.pop("branches", None)
         if other.condition is not None:
             _ = other.branches  # says now what the first pass would say
         return other

@@ -28,6 +28,9 @@ __all__ = ["AUTOENCODERS", "KINDS", "codec_of", "denoiser_of", "denoiser_of_pipe
 AUTOENCODERS = ("vae", "vqvae")
 """Names of a pipeline's autoencoder."""
 
+_MORE_THAN_TEXT = ("class_embed_type", "num_class_embeds", "encoder_hid_dim_type", "time_cond_proj_dim")
+"""Of upscalers, of unCLIP, of DeepFloyd IF, and of networks distilled for guidance (LCM)."""
+
 _SMALLEST = 2.0**-24  # for schedules that end at 0, as diffusers' EulerDiscreteScheduler has it
 
 
@@ -153,8 +156,13 @@ def _classes_of_transformer(network: nn.Module, pipeline: Any, model_id: str) ->
 
 
 def _prompts(network: nn.Module, pipeline: Any, model_id: str) -> Conditioner:
-    if pipeline is None:
+    if not hasattr(pipeline, "encode_prompt"):
         raise HspaceError(f"{model_id}: a {type(network).__name__} needs its text encoder: load the whole pipeline")
+    config: Any = network.config
+    if found := [f"{name}={config.get(name)!r}" for name in _MORE_THAN_TEXT if config.get(name) is not None]:
+        raise HspaceError(f"{model_id}: the network asks for more than text ({', '.join(found)}): it isn't supported")
+    if config.get("addition_embed_type") not in (None, "text_time"):
+        raise HspaceError(f"{model_id}: prompts of type {config.addition_embed_type!r} aren't supported")
     return Prompts(pipeline)
 
 
