@@ -26,8 +26,8 @@ from hspace.diffusion.schedule import Injection
 from hspace.diffusion.setting import Setting
 from hspace.errors import HspaceError, HspaceWarning
 from hspace.models.denoiser import Denoiser, weight_hash
+from hspace.models.hashes import known_hash, remember_hash
 from hspace.models.tap import Tap
-from hspace.models.weights import known_hash, remember_hash
 
 __all__ = ["Loop", "Shift"]
 

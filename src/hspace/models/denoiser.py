@@ -21,11 +21,11 @@ from hspace.errors import HspaceError
 from hspace.models.codec import Codec
 from hspace.models.compiled import CompiledStages
 from hspace.models.conditioning import UNCONDITIONAL, Branches, Condition, Conditioner, Shifted
+from hspace.models.hashes import remember_hash, same_weights
 from hspace.models.prediction import Prediction, PredictionType, predicted
 from hspace.models.probing import probe
 from hspace.models.replay import Recorded, Replay, repeat
 from hspace.models.tap import Tap
-from hspace.models.weights import remember_hash, same_weights
 
 __all__ = ["Denoiser", "Encoding", "Spacing", "weight_hash"]
 

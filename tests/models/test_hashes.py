@@ -11,7 +11,7 @@ from torch import nn
 
 from hspace.models import weights
 from hspace.models.denoiser import weight_hash
-from hspace.models.weights import known_hash, remember_hash, same_weights
+from hspace.models.hashes import known_hash, remember_hash, same_weights
 
 
 def test_it_is_known_as_long_as_nothing_changes() -> None:
