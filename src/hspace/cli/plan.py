@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from dataclasses import replace
 from typing import Annotated
 
 import torch
@@ -71,7 +73,8 @@ def command(
 def _counted(sampler: Sampler) -> Pass:
     model = sampler.model
     x_t = torch.zeros(1, *model.image_shape, device=model.device, dtype=model.state_dtype)
-    return counted(model.network, lambda: model.observe(x_t, sampler.timesteps[0]), model.tap)
+    one = counted(model.network, lambda: model.observe(x_t, sampler.timesteps[0]), model.tap)
+    return replace(one, h_numbers=math.prod(model.h_shape))  # under guidance the tap sees two rows of a sample
 
 
 def _table(plans: list[Plan]) -> Table:
