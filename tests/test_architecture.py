@@ -21,12 +21,13 @@ MAY_IMPORT = {
     "planning": BASE | {"models", "diffusion", "discovery"},
     "faces": BASE,
     "attributes": BASE | {"faces"},
+    "testing": BASE | {"models", "diffusion", "directions"},
     "evaluation": BASE | {"diffusion", "directions", "attributes"},
     "benchmark": BASE | {"models", "diffusion", "directions", "discovery", "attributes", "faces", "evaluation"},
     "plot": BASE | {"diffusion", "directions"},
     "report": BASE | {"directions", "evaluation"},
 }
-MAY_IMPORT["app"] = BASE | set(MAY_IMPORT)
+MAY_IMPORT["app"] = BASE | (set(MAY_IMPORT) - {"testing"})
 
 
 def imported_rooms(file: Path) -> set[str]:

@@ -32,12 +32,12 @@ def save_classifier(folder: Path, labels: list[str], **options: Any) -> Path:
     return folder
 
 
-def tokenizer() -> CLIPTokenizer:
+def tokenizer(**options: Any) -> CLIPTokenizer:
     letters = "abcdefghijklmnopqrstuvwxyz"
     entries = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
     merges = [("s", "m"), ("f", "a"), ("fa", "c")]
     entries += ["".join(pair) for pair in merges]
-    return CLIPTokenizer(vocab={entry: i for i, entry in enumerate(entries)}, merges=merges)
+    return CLIPTokenizer(vocab={entry: i for i, entry in enumerate(entries)}, merges=merges, **options)
 
 
 def save_clip(folder: Path) -> Path:

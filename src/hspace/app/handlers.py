@@ -173,7 +173,7 @@ class Handlers:
         """
         if path is None:
             raise HspaceError("choose a picture first")
-        image = read_photo(Path(path), self.painter.full.model.image_shape)
+        image = read_photo(Path(path), self.painter.full.model.picture_shape)
         photo = self.painter.invert(image, PHOTO, wanted=visitor.present)
         visitor.photos = {PHOTO: photo}
         visitor.change(photo=PHOTO)

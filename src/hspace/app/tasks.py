@@ -97,7 +97,7 @@ class Tasks:
         Raises:
             HspaceError: A number out of range; both something painted and a part; no such part.
         """
-        shape = self.painter.full.model.image_shape
+        shape = self.painter.full.model.picture_shape
         painted_on = painted(paint, (shape[1], shape[2]))
         if painted_on is not None and part:
             raise HspaceError(f"either paint on the picture or name a part ({part}), not both")

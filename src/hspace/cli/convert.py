@@ -9,9 +9,9 @@ import typer
 
 from hspace.cli.session import say
 from hspace.models import convert
-from hspace.models.denoiser import PredictionType
 from hspace.models.formats.reading import Weights
 from hspace.models.formats.schedules import Beta
+from hspace.models.prediction import PredictionType
 
 __all__ = ["command"]
 

@@ -52,10 +52,10 @@ class Inversion:
     """Latents found from pictures, by `Sampler.invert`.
 
     Attributes:
-        start: (n, c, h, w) x_T.
+        start: (n, c, h, w) x_T; of latent models that of latents.
         noises: (n, S, c, h, w) z of every step from the highest timestep down; None with eta 0.
         rest: (n, c, h, w) what is added in the end; None with eta 0.
-        images: (n, c, h, w) the pictures, float32.
+        images: (n, k, h, w) the pictures, float32.
         setting: Of the sampler; a run needs the same grid and eta.
         names: Of the pictures.
         psnr: (n,) of the reconstruction, dB; for pictures in [-1, 1], 10 log10(4 / mean squared error).
@@ -64,7 +64,7 @@ class Inversion:
     start: Float[Tensor, "n c y x"]
     noises: Float[Tensor, "n s c y x"] | None
     rest: Float[Tensor, "n c y x"] | None
-    images: Float[Tensor, "n c y x"]
+    images: Float[Tensor, "n k h w"]
     setting: Setting
     names: tuple[str, ...]
     psnr: Float[Tensor, " n"]
@@ -153,14 +153,15 @@ class Inversion:
             reason = str(error) if isinstance(error, HspaceError) else f"incomplete or damaged ({error})"
             raise HspaceError(f"{path}: {reason}") from error
         n, steps = len(start), len(setting.schedule)
-        expected = {"x_T": start.shape, "images": start.shape, "remainder": start.shape}
+        expected = {"x_T": start.shape, "images": images.shape, "remainder": start.shape}
         expected["z"] = torch.Size((n, steps, *start.shape[1:]))
         for name, tensor in tensors.items():
             if name not in expected or tensor.shape != expected[name]:
                 raise HspaceError(f"{path}: tensor {name} of shape {tuple(tensor.shape)} does not belong there")
             if not (tensor.is_floating_point() and bool(tensor.isfinite().all())):
                 raise HspaceError(f"{path}: tensor {name} holds NaN, infinite or no floating-point numbers")
-        if start.ndim != 4 or len(names) != n or len(psnr) != n or ("z" in tensors) != ("remainder" in tensors):
+        counts = {n, len(images), len(names), len(psnr)}
+        if start.ndim != 4 or images.ndim != 4 or len(counts) > 1 or ("z" in tensors) != ("remainder" in tensors):
             raise HspaceError(f"{path}: incomplete: expected x_T, names and PSNR of {n} pictures")
         return cls(start, tensors.get("z"), tensors.get("remainder"), images, setting, names, psnr)
 

@@ -75,9 +75,9 @@ class Prefixes:
         """What is kept of one model's samples on one grid."""
         for key in [key for key in self._trajectories if _is_gone(key)]:
             self._forget(key)
-        return Known(
-            self, (ref(model.network), model.weight_hash, model.dtype, model.device, model.is_compiled, schedule)
-        )
+        m = model
+        of_model = (ref(m.network), m.weight_hash, m.dtype, m.device, m.is_compiled, m.condition, id(m.conditioner))
+        return Known(self, (*of_model, schedule))
 
     def get(self, key: Hashable, i: int) -> Tensor | None:
         """x before step i; None where it is not known."""

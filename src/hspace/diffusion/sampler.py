@@ -79,7 +79,7 @@ class Sampler:
         for size in (batch_size, max_batch_size):
             if size is not None and size < 1:
                 raise HspaceError(f"batch size must be at least 1, not {size}")
-        self.batch_size = batch_size or _automatic_batch_size(model.image_shape, max_batch_size)
+        self.batch_size = batch_size or _automatic_batch_size(model, max_batch_size)
         self._may_shrink = batch_size is None
 
     @classmethod
@@ -118,7 +118,10 @@ class Sampler:
     def setting(self, injection: Injection = "symmetric", space: Space = "h") -> Setting:
         """What a direction found with this sampler remembers of it."""
         model = self.model
-        found = Setting(model.model_id, model.weight_hash, model.tap.name, model.h_shape, self.schedule, injection)
+        found = Setting(
+            model.model_id, model.weight_hash, model.tap.name, model.h_shape, self.schedule, injection,
+            condition=model.condition,
+        )  # fmt: skip
         return found if space == "h" else found.in_noise(model.image_shape)
 
     def latents(self, seeds: Iterable[int]) -> SeedLatents:
@@ -133,6 +136,7 @@ class Sampler:
         record: Recorder | None = None,
         visit: Recorder | None = None,
         prefixes: Prefixes | None = None,
+        pictures: bool = True,
         progress: Progress = False,
     ) -> Float[Tensor, "n c y x"]:
         """Sample.
@@ -144,20 +148,24 @@ class Sampler:
             visit: Receives x_t before every step: the states of the sample's own trajectory.
             prefixes: Rows of the same sample go as one until their edits begin to act, and start from what other runs
                 with the same `Prefixes` have left there. A change of the whole run shares nothing.
+            pictures: Whether latents become pictures in the end, of models that have a codec.
             progress: True for a bar, or a function of (done, total) image-steps.
 
         Returns:
-            x_0, float32 (float64 for a float64 model) on the CPU; pictures are within about [-1, 1].
+            Pictures within about [-1, 1] (without `pictures` x_0), float32 (float64 for a float64 model) on the CPU.
 
         Raises:
             HspaceError: An edit that does not fit; a number of edits that is not that of rows.
         """
         rows = self.as_latents(latents)
-        x_0 = torch.empty(len(rows), *self.model.image_shape, dtype=self.model.state_dtype)
-        batches = self.stream(rows, edit, record=record, visit=visit, prefixes=prefixes, progress=progress)
+        shape = self.model.picture_shape if pictures else self.model.image_shape
+        images = torch.empty(len(rows), *shape, dtype=self.model.state_dtype)
+        batches = self.stream(
+            rows, edit, record=record, visit=visit, prefixes=prefixes, pictures=pictures, progress=progress
+        )
         for where, batch in batches:
-            x_0[where] = batch.cpu()
-        return x_0
+            images[where] = batch.cpu()
+        return images
 
     def stream(
         self,
@@ -167,9 +175,10 @@ class Sampler:
         record: Recorder | None = None,
         visit: Recorder | None = None,
         prefixes: Prefixes | None = None,
+        pictures: bool = True,
         progress: Progress = False,
     ) -> Iterator[tuple[slice, Tensor]]:
-        """As `run`, batch by batch: yields the rows and their x_0 on the model's device, and keeps nothing."""
+        """As `run`, batch by batch: yields the rows and their pictures on the model's device, and keeps nothing."""
         rows = self.as_latents(latents)
         self.check(rows)
         injection, bound = self._bind(None if isinstance(edit, RunChange) else edit, len(rows))
@@ -194,7 +203,9 @@ class Sampler:
                         where, record, visit, advance,
                     )  # fmt: skip
                 remainder = here.remainder()
-                return x_0 if remainder is None else x_0 + sent(remainder, x_0.device).to(x_0)
+                if remainder is not None:
+                    x_0 = x_0 + sent(remainder, x_0.device).to(x_0)
+                return self.model.to_pictures(x_0) if pictures else x_0
 
             yield from self.batches(len(rows), sampled)
 
@@ -261,7 +272,7 @@ class Sampler:
         `hspace.diffusion.inversion`.
 
         Args:
-            images: In [-1, 1], of the model's shape, n of them; `hspace.photos.read_photos` reads files.
+            images: In [-1, 1], of the model's `picture_shape`, n of them; `hspace.photos.read_photos` reads files.
             refine: Fixed-point iterations at each step of DDIM inversion. 0: the plain one.
             seeds: Of the noise that edit-friendly inversion draws, one for each picture; default 0, 1, ...
             names: What pictures are called; default: their numbers.
@@ -283,7 +294,7 @@ class Sampler:
             >>> bool((sampler.run(inversion) - pictures).abs().max() < 1e-4), bool(inversion.psnr.min() > 60)
             (True, True)
         """
-        check_pictures(images, self.model.image_shape)
+        check_pictures(images, self.model.picture_shape)
         n = len(images)
         labels = tuple(str(i) for i in range(n)) if names is None else tuple(names)
         chosen = as_seeds(range(n) if seeds is None else seeds)
@@ -292,7 +303,7 @@ class Sampler:
         with reporting(progress, n * len(self.schedule), "inverting") as advance:
 
             def part(where: slice) -> Part:
-                x_0 = images[where].to(self.model.device, self.model.state_dtype)
+                x_0 = self.model.from_pictures(images[where].to(self.model.device, self.model.state_dtype))
                 return inverted(self.model, self.schedule, x_0, chosen[where], refine, where, record, advance)
 
             parts = [found for _, found in self.batches(n, part)]
@@ -329,7 +340,10 @@ class Sampler:
         return injection, [bound.get(id(e), Bound()) for e in edits]
 
 
-def _automatic_batch_size(image_shape: tuple[int, ...], ceiling: int) -> int:
-    """As many pictures as 32 of 64 x 64 have pixels: on a CPU more brings nothing, and memory stays small."""
-    pixels = image_shape[-1] * image_shape[-2]
+def _automatic_batch_size(model: Denoiser, ceiling: int) -> int:
+    """As many pictures as 32 of 64 x 64 have pixels: on a CPU more brings nothing, and memory stays small.
+
+    Of guided models each picture is two rows; of latent ones x_t counts, for the codec has batches of its own.
+    """
+    pixels = model.image_shape[-1] * model.image_shape[-2] * (1 if model.condition is None else len(model.branches))
     return max(1, min(ceiling, 32 * 64 * 64 // pixels))

@@ -6,12 +6,13 @@ direction applies.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Literal, get_args
 
 from hspace.diffusion.schedule import Injection, Schedule
 from hspace.errors import HspaceError
+from hspace.models.conditioning import Condition
 
 __all__ = ["Setting", "Space"]
 
@@ -31,6 +32,8 @@ class Setting:
         schedule: Sampling grid with eta.
         injection: Symmetric or asymmetric; it means nothing in the space of noise.
         space: h, or x_T.
+        condition: Prompt or class of the run; None for unconditional models. Directions apply under any, so it does not
+            count when settings are compared.
     """
 
     model_id: str
@@ -40,6 +43,7 @@ class Setting:
     schedule: Schedule
     injection: Injection = "symmetric"
     space: Space = "h"
+    condition: Condition | None = field(default=None, compare=False)
 
     @property
     def timesteps(self) -> tuple[int, ...]:
@@ -51,8 +55,9 @@ class Setting:
         return replace(self, tap="x_T", h_shape=tuple(image_shape), space="noise")
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON types."""
-        return asdict(self)
+        """As plain JSON types; without a condition where there is none."""
+        data = asdict(self)
+        return {name: value for name, value in data.items() if name != "condition" or value is not None}
 
     @classmethod
     def from_json(cls, data: Any) -> Setting:
@@ -65,7 +70,9 @@ class Setting:
             raise HspaceError("not the setting of a run: incomplete or damaged")
         try:
             schedule: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data["schedule"].items()}
-            return cls(**{**data, "h_shape": tuple(data["h_shape"]), "schedule": Schedule(**schedule)})
+            condition = None if data.get("condition") is None else Condition.from_json(data["condition"])
+            parts = {"h_shape": tuple(data["h_shape"]), "schedule": Schedule(**schedule), "condition": condition}
+            return cls(**{**data, **parts})
         except (KeyError, TypeError, AttributeError) as error:
             raise HspaceError(f"not the setting of a run ({error})") from error
 

@@ -68,7 +68,7 @@ def swap(
         raise HspaceError(f"{len(givers)} donors for {len(rows)} samples: give one for each, or one for all")
     check_window(window)
     check_mask(mask, sampler.setting())
-    x_0 = torch.empty(len(rows), *sampler.model.image_shape, dtype=sampler.model.state_dtype)
+    x_0 = torch.empty(len(rows), *sampler.model.picture_shape, dtype=sampler.model.state_dtype)
     with reporting(progress, (len(rows) + len(givers)) * len(sampler.schedule)) as advance:
         for_all = None
         if len(givers) == 1:

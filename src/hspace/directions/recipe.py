@@ -231,7 +231,7 @@ class Recipe:
         return inversion[list(self.samples.rows)]
 
     def sampler(self, model: Any) -> Sampler:
-        """That of the run.
+        """That of the run, under its prompt or class.
 
         Args:
             model: The `hspace.Denoiser` it was made with, from `hspace.load`.
@@ -239,7 +239,7 @@ class Recipe:
         Raises:
             HspaceError: Another model, tap or precision.
         """
-        sampler = Sampler.on(model, self.setting, batch_size=self.batch_size)
+        sampler = Sampler.on(model.under(self.setting.condition), self.setting, batch_size=self.batch_size)
         if (found := _name_of(sampler.model.dtype)) != self.precision:
             raise HspaceError(
                 f"the recipe was made in {self.precision}, the model computes in {found}: load it likewise"

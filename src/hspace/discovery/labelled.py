@@ -165,7 +165,7 @@ class Labelled(Supervised):
     def _read(self, sampler: Sampler, photos: Sequence[str | PathLike[str]] | Tensor, rows: Sequence[int]) -> Tensor:
         if isinstance(photos, Tensor):
             return photos[list(rows)]
-        return read_photos([photos[row] for row in rows], sampler.model.image_shape, fit=self.photo_fit)
+        return read_photos([photos[row] for row in rows], sampler.model.picture_shape, fit=self.photo_fit)
 
     def _seen(self, sampler: Sampler, images: Tensor, rows: Sequence[int]) -> list[Tensor]:
         """h of a batch at every timestep, or its x_T; a picture's noise, where there is any, is that of its number."""

@@ -1,4 +1,4 @@
-"""diffusers' folders and objects: unconditional `UNet2DModel`s with any scheduler that has `alphas_cumprod`.
+"""diffusers' folders: a network and a scheduler, with an autoencoder and text encoders where the model has them.
 
 Converted checkpoints may hold one of `hspace.models.networks` instead.
 """
@@ -6,21 +6,26 @@ Converted checkpoints may hold one of `hspace.models.networks` instead.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import diffusers
 import torch
-from diffusers import UNet2DModel
 from torch import nn
 
+from hspace.device import put
 from hspace.errors import HspaceError
 from hspace.hub import read_json, short, snapshot
 from hspace.models.bundled import BUNDLED
 from hspace.models.denoiser import Denoiser
-from hspace.models.networks import NETWORKS
+from hspace.models.pipelines import AUTOENCODERS, KINDS, codec_of, denoiser_of, denoiser_of_pipeline
+from hspace.models.quiet import quietly
 
-__all__ = ["denoiser_of", "denoiser_of_folder", "download"]
+__all__ = ["denoiser_of_folder", "download"]
+
+_NEEDS_TEXT = ("UNet2DConditionModel", "PixArtTransformer2DModel")
+_LEFT_OUT = ("safety_checker", "feature_extractor", "image_encoder")
 
 
 def download(hub_id: str) -> Path:
@@ -32,7 +37,7 @@ def download(hub_id: str) -> Path:
     known = f"the bundled models are {', '.join(BUNDLED)}; a folder of that name does not exist"
 
     def wanted(files: Sequence[str]) -> list[str]:
-        kinds = ["json", "safetensors"]
+        kinds = ["json", "txt", "model", "safetensors"]  # tokenizers have merges.txt and spiece.model
         if not any(name.endswith(".safetensors") for name in files):
             kinds.append("bin")  # read by diffusers with weights_only
         return [pattern for kind in kinds for pattern in (f"*.{kind}", f"*/*.{kind}")]
@@ -40,18 +45,44 @@ def download(hub_id: str) -> Path:
     return snapshot(hub_id, wanted, known).folder
 
 
-def denoiser_of_folder(folder: Path, model_id: str, *, tap: str) -> Denoiser:
-    """A pipeline's folder, or a UNet and a scheduler in subfolders or side by side.
+def denoiser_of_folder(folder: Path, model_id: str, *, tap: str | None) -> Denoiser:
+    """A pipeline's folder, or a network and a scheduler in subfolders or side by side.
 
     Raises:
         HspaceError: No model in it, or one that can't be used.
     """
-    unet_folder = folder / "unet" if (folder / "unet").is_dir() else folder
+    network_folder = next((folder / name for name in ("unet", "transformer") if (folder / name).is_dir()), folder)
+    config = read_json(network_folder / "config.json", _no_model(folder))
+    name = str(config.get("_class_name"))
+    kinds = {kind.__name__: kind for kind in KINDS}
+    if name not in kinds:
+        raise HspaceError(f"{folder}: expected one of {', '.join(kinds)}, found {name}")
+    scheduler = _scheduler(folder)
+    network = _read(kinds[name], network_folder)
+    autoencoder = _autoencoder(folder)
+    if name in _NEEDS_TEXT:
+        pipeline = _pipeline(folder, network_folder.name, network, autoencoder)
+        return denoiser_of_pipeline(pipeline, model_id=model_id, tap=tap)
+    codec, notes = (None, ()) if autoencoder is None else codec_of(autoencoder)
+    return denoiser_of(network, scheduler, model_id=model_id, tap=tap, codec=codec, notes=notes)
+
+
+def _no_model(folder: Path) -> str:
+    """What to say of a folder without a network: a pipeline of another kind, or no model at all."""
+    index = folder / "model_index.json"
+    if not index.is_file():
+        return f"{folder}: no model: expected unet/config.json or config.json"
+    parts = read_json(index, "")
+    names = ", ".join(name for name, part in parts.items() if isinstance(part, list)) or "none"
+    if "unet" in parts or "transformer" in parts:
+        return f"{folder}: the download is incomplete: model_index.json names a network that is not there"
+    return (
+        f"{folder}: a {parts.get('_class_name', 'pipeline')} has no U-Net (or transformer) to edit; its parts: {names}"
+    )
+
+
+def _scheduler(folder: Path) -> Any:
     scheduler_folder = folder / "scheduler" if (folder / "scheduler").is_dir() else folder
-    config = read_json(unet_folder / "config.json", f"{folder}: no model: expected unet/config.json or config.json")
-    kinds = {"UNet2DModel": UNet2DModel, **NETWORKS}
-    if config.get("_class_name") not in kinds:
-        raise HspaceError(f"{folder}: expected an unconditional UNet2DModel, found {config.get('_class_name')}")
     schedule = read_json(
         scheduler_folder / "scheduler_config.json", f"{folder}: no schedule: expected scheduler_config.json"
     )
@@ -59,64 +90,60 @@ def denoiser_of_folder(folder: Path, model_id: str, *, tap: str) -> Denoiser:
     if scheduler_class is None:
         raise HspaceError(f"{scheduler_folder}: diffusers has no scheduler {schedule['_class_name']}")
     try:
-        scheduler = scheduler_class.from_config(schedule)
+        return scheduler_class.from_config(schedule)
     except Exception as error:  # what its constructor makes of the file's values
         raise HspaceError(f"{scheduler_folder}: the schedule can't be used ({short(error)})") from error
+
+
+def _autoencoder(folder: Path) -> Any:
+    """None where there is none."""
+    for name in AUTOENCODERS:
+        if (folder / name).is_dir():
+            config = read_json(folder / name / "config.json", f"{folder / name}: no autoencoder: expected config.json")
+            kind = getattr(diffusers, str(config.get("_class_name")), None)
+            if kind is None:
+                raise HspaceError(f"{folder / name}: diffusers has no autoencoder {config.get('_class_name')}")
+            return _read(kind, folder / name)
+    return None
+
+
+def _pipeline(folder: Path, network_name: str, network: nn.Module, autoencoder: Any) -> Any:
+    """The pipeline of a folder around networks that are read already, for its text encoders."""
+    index = read_json(folder / "model_index.json", f"{folder}: no text encoder: expected model_index.json")
+    if find_spec("transformers") is None:
+        raise HspaceError(f"{folder}: text-to-image needs transformers: pip install 'hspace[transformers]'")
+    given = {network_name: network, **{name: autoencoder for name in AUTOENCODERS if name in index}}
+    left_out = {name: None for name in _LEFT_OUT if name in index}
     try:
-        loaded: Any = kinds[config["_class_name"]].from_pretrained(
-            unet_folder,
-            torch_dtype=torch.float32,
-            low_cpu_mem_usage=False,  # it would ask for accelerate
-            output_loading_info=True,
-        )
-        unet, info = loaded
+        with quietly("diffusers", "transformers"):
+            pipeline: Any = diffusers.DiffusionPipeline.from_pretrained(
+                folder, local_files_only=True, **given, **left_out
+            )
+    except Exception as error:  # of diffusers, transformers and tokenizers, each its own
+        raise HspaceError(f"{folder}: the pipeline can't be read ({short(error)})") from error
+    for part in pipeline.components.values():
+        if isinstance(part, nn.Module):
+            put(part, str(folder), dtype=torch.float32)  # text encoders come as they were stored
+    return pipeline
+
+
+def _read(kind: Any, folder: Path) -> Any:
+    """A network whose weights are all there, fit, and are finite."""
+    try:
+        with quietly("diffusers"):
+            loaded: Any = kind.from_pretrained(
+                folder,
+                low_cpu_mem_usage=False,  # it would fill in what is missing later; and so the weights become float32
+                output_loading_info=True,
+            )
+        network, info = loaded
     except Exception as error:  # truncated, wrong shapes, not there: diffusers and safetensors each have their own
-        raise HspaceError(f"{unet_folder}: the weights can't be read ({short(error)})") from error
-    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
-        if info.get(kind):
-            first = str(sorted(map(str, info[kind]))[0])
-            raise HspaceError(f"{unet_folder}: weights don't fit config.json ({len(info[kind])} {kind}: {first}, ...)")
-    for name, tensor in unet.state_dict().items():
+        raise HspaceError(f"{folder}: the weights can't be read ({short(error)})") from error
+    for fault in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
+        if info.get(fault):
+            first = str(sorted(map(str, info[fault]))[0])
+            raise HspaceError(f"{folder}: weights don't fit config.json ({len(info[fault])} {fault}: {first}, ...)")
+    for name, tensor in network.state_dict().items():
         if not bool(tensor.isfinite().all()):
-            raise HspaceError(f"{unet_folder}: weight {name} holds NaN or infinite numbers")
-    return denoiser_of(unet, scheduler, model_id=model_id, tap=tap)
-
-
-def denoiser_of(unet: nn.Module, scheduler: Any, *, model_id: str, tap: str) -> Denoiser:
-    """A UNet object with its scheduler.
-
-    Raises:
-        HspaceError: Class- or text-conditional, without a size, or a scheduler without alphas_cumprod.
-    """
-    config: Any = getattr(unet, "config", None)
-    if not isinstance(unet, (UNet2DModel, *NETWORKS.values())):
-        raise HspaceError(
-            f"expected an unconditional UNet2DModel, found {type(unet).__name__}; "
-            "wrap a network of your own in hspace.Denoiser"
-        )
-    if config.get("class_embed_type") is not None or config.get("num_class_embeds") is not None:
-        raise HspaceError(f"{model_id}: class-conditional models aren't supported yet")
-    alphas_cumprod = getattr(scheduler, "alphas_cumprod", None)
-    if alphas_cumprod is None:
-        found = type(scheduler).__name__
-        raise HspaceError(f"{model_id}: {found} has no alphas_cumprod; expected a discrete schedule such as DDPM's")
-    options: Any = scheduler.config
-    notes = []
-    if options.get("clip_sample") or options.get("thresholding"):
-        notes.append("clip_sample is switched off: clipping x_0 would hide what a direction does")
-    size = config.sample_size
-    if size is None:
-        raise HspaceError(f"{model_id}: the UNet's configuration has no sample_size, so that pictures have no size")
-    height, width = (size, size) if isinstance(size, int) else size
-    return Denoiser(
-        unet,
-        torch.as_tensor(alphas_cumprod),
-        image_shape=(config.in_channels, height, width),
-        tap=tap,
-        prediction_type=options.get("prediction_type", "epsilon"),
-        spacing=options.get("timestep_spacing", "leading"),
-        steps_offset=options.get("steps_offset", 0),
-        final_alpha=1.0 if options.get("set_alpha_to_one", True) else float(alphas_cumprod[0]),
-        model_id=model_id,
-        notes=notes,
-    )
+            raise HspaceError(f"{folder}: weight {name} holds NaN or infinite numbers")
+    return network

@@ -1,60 +1,50 @@
-r"""A pretrained network as the rest of the package sees it: x_t and t in, eps and x_0 out, with h in reach.
-
-With alpha_t = `alphas_cumprod[t]`, the three kinds of prediction give the same pair (Ho et al., arXiv 2006.11239;
-for v Salimans & Ho, arXiv 2202.00512):
-
-    epsilon:  x_0 = (x_t - sqrt(1 - alpha_t) eps) / sqrt(alpha_t)
-    v:        x_0 = sqrt(alpha_t) x_t - sqrt(1 - alpha_t) v,    eps = sqrt(alpha_t) v + sqrt(1 - alpha_t) x_t
-    sample:   eps = (x_t - sqrt(alpha_t) x_0) / sqrt(1 - alpha_t)
-"""
+"""A pretrained network as the rest of the package sees it: x_t and t in, eps and x_0 out, with h in reach."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
-import math
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
-from typing import Any, Literal, NamedTuple, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
-from diffusers import UNet2DModel
+from diffusers import ModelMixin
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from hspace.device import put
 from hspace.errors import HspaceError
+from hspace.models.codec import Codec
 from hspace.models.compiled import CompiledStages
-from hspace.models.replay import can_replay, recording, replaying
+from hspace.models.conditioning import UNCONDITIONAL, Branches, Condition, Conditioner, Shifted
+from hspace.models.prediction import Prediction, PredictionType, predicted
+from hspace.models.probing import probe
+from hspace.models.replay import Recorded, Replay, repeat
 from hspace.models.tap import Tap
+from hspace.models.weights import remember_hash, same_weights
 
-__all__ = ["Denoiser", "Encoding", "Prediction", "PredictionType", "Spacing", "weight_hash"]
+__all__ = ["Denoiser", "Encoding", "Spacing", "weight_hash"]
 
-PredictionType = Literal["epsilon", "v_prediction", "sample"]
 Spacing = Literal["leading", "trailing", "linspace"]
-
-
-class Prediction(NamedTuple):
-    """What a network says of x_t: the noise in it and the picture behind it, both of x_t's shape and dtype."""
-
-    eps: Tensor
-    x_0: Tensor
 
 
 @dataclass(frozen=True)
 class Encoding:
     """x_t seen from the tap: h, and what is needed to decode it (or any other h) again.
 
-    `recorded` holds the encoder's outputs; None where the network can't be split, and a full pass decodes.
+    `recorded` holds what modules before the tap returned; None where they can't be replayed, and a full pass decodes.
+    `others` is h of the passes without the condition; None without guidance.
     """
 
     x_t: Tensor
     timestep: int
     h: Tensor
-    recorded: list[Any] | None
+    recorded: Recorded | None
+    others: Tensor | None = None
 
 
 class Denoiser:
@@ -76,6 +66,10 @@ class Denoiser:
         start: Highest timestep of sampling grids; None for the schedule's own. A schedule whose last alpha is near 0
             needs a lower one when the network predicts eps.
         latent_scale: Pixels of the picture along one cell of x_t: 1 for a pixel model, 8 for most latent ones.
+            Default: the codec's, or 1.
+        codec: Between x_0 and pictures, for latent diffusion.
+        conditioner: Turns prompts or class labels into what the network takes beside x_t and timesteps.
+        condition: What holds from the start. Default: the conditioner's.
         model_id: Name remembered by directions that are found with the model.
         notes: What a user should know about how the model was loaded.
 
@@ -112,7 +106,10 @@ class Denoiser:
         steps_offset: int = 0,
         final_alpha: float = 1.0,
         start: int | None = None,
-        latent_scale: int = 1,
+        latent_scale: int | None = None,
+        codec: Codec | None = None,
+        conditioner: Conditioner | None = None,
+        condition: Condition | None = None,
         model_id: str = "custom",
         notes: Sequence[str] = (),
     ) -> None:
@@ -127,6 +124,8 @@ class Denoiser:
         highest = float(alphas[0])
         if not highest <= final_alpha <= 1:
             raise HspaceError(f"final_alpha must be within alphas_cumprod[0] = {highest} and 1, not {final_alpha}")
+        if latent_scale is None:
+            latent_scale = 1 if codec is None else codec.cell
         if latent_scale < 1:
             raise HspaceError(f"latent_scale must be at least 1, not {latent_scale}")
         self.network = network.eval().requires_grad_(False)
@@ -139,9 +138,12 @@ class Denoiser:
         self.final_alpha = final_alpha
         self.start = start
         self.latent_scale = latent_scale
+        self.codec = codec
+        self.conditioner = conditioner
+        self.condition = condition if condition is not None or conditioner is None else conditioner.default
         self.model_id = model_id
         self.notes = tuple(notes)
-        self.weight_hash = weight_hash(network)
+        self.weight_hash = remember_hash(network, weight_hash(network))
         self._compiled: CompiledStages | None = None
 
     @property
@@ -164,33 +166,131 @@ class Denoiser:
         """Whether `compiled` made it."""
         return self._compiled is not None
 
+    @property
+    def picture_shape(self) -> tuple[int, ...]:
+        """(c, h, w) of a picture: that of x_t, or of what the codec makes of it."""
+        return self.image_shape if self.codec is None else self.codec.picture_shape(self.image_shape)
+
+    @cached_property
+    def branches(self) -> Branches:
+        """The passes that make one prediction under the condition.
+
+        Raises:
+            HspaceError: A condition is missing, or of another kind than the network takes.
+        """
+        if self.conditioner is None:
+            return UNCONDITIONAL
+        if self.condition is None:
+            raise HspaceError(f"{self.model_id} needs {self.conditioner.wanted}: give it to hspace.load")
+        return self.conditioner.branches(self.condition)
+
     @cached_property
     def h_shape(self) -> tuple[int, ...]:
         """Shape of one sample's h."""
         with torch.no_grad():
             x_t = torch.zeros(1, *self.image_shape, device=self.device, dtype=self.state_dtype)
-            return tuple(self.encode(x_t, 0).h.shape[1:])
+            return tuple(self._to_tap(x_t, 0).shape[1:])
 
     @cached_property
+    def replay(self) -> Replay:
+        """How `decode` works: what it replays, or why it runs the whole network, with `reason` in words.
+
+        Found out with the first encoding, by a few passes of the network on random rows; see `hspace.models.probing`.
+        """
+        generator = torch.Generator().manual_seed(0)
+        x_t = torch.randn(4, *self.image_shape, generator=generator, dtype=self.state_dtype)
+        timestep = len(self.alphas_cumprod) // 2
+        if self.device.type != "meta":
+            x_t = x_t.to(self.device)
+        found = probe(self.network, self.tap, lambda rows: self._call(rows, timestep), x_t, branches=len(self.branches))
+        return found.without_shared() if self.is_compiled else found
+
+    @property
     def can_replay(self) -> bool:
-        """Whether `decode` runs only what lies behind the encoder, or the whole network."""
-        return can_replay(self.network, self.tap)
+        """Whether `decode` runs only what lies behind the tap, or the whole network."""
+        return self.replay.possible
 
     def tapped(self, name: str) -> Denoiser:
         """The same network with another tap."""
         other = copy.copy(self)
         other.tap = Tap(self.network, name)
-        for of_tap in ("h_shape", "can_replay"):
+        for of_tap in ("h_shape", "replay"):
             other.__dict__.pop(of_tap, None)
         return other
 
+    def conditioned(
+        self,
+        prompt: str | None = None,
+        *,
+        negative_prompt: str | None = None,
+        label: int | None = None,
+        guidance_scale: float | None = None,
+        shifted: Shifted | None = None,
+    ) -> Denoiser:
+        """The same network under another condition; what is not given stays as it is.
+
+        Directions that were found under one condition apply under any other.
+
+        Args:
+            prompt: Text, for text-to-image models.
+            negative_prompt: Text of the unconditional pass.
+            label: Number of a class, for class-conditional models.
+            guidance_scale: 1 or less: without guidance, one pass. Default: what it was; for a first prompt or label
+                that of the model's pipeline.
+            shifted: Whether shifts of h go into "both" passes or into the "conditional" one only.
+
+        Raises:
+            HspaceError: The model takes no such condition; no such class.
+        """
+        given: dict[str, Any] = {
+            "prompt": prompt,
+            "negative_prompt": negative_prompt,
+            "label": label,
+            "shifted": shifted,
+        }
+        asked = {name: value for name, value in given.items() if value is not None}
+        if guidance_scale is not None:
+            asked["guidance_scale"] = guidance_scale
+        elif self.conditioner is not None and self.condition is self.conditioner.default and asked:
+            asked["guidance_scale"] = self.conditioner.guidance_scale  # nobody has chosen one yet
+        return self.under(replace(self.condition or Condition(), **asked))
+
+    def under(self, condition: Condition | None) -> Denoiser:
+        """The same network under a condition; None for the model's own.
+
+        Raises:
+            HspaceError: As `conditioned`.
+        """
+        if self.conditioner is None:
+            if condition is not None and condition != Condition():
+                raise HspaceError(f"{self.model_id} takes no prompt or class; asked for: {condition}")
+            return self
+        other = copy.copy(self)
+        other.condition = self.conditioner.default if condition is None else condition
+        if other.condition != self.condition:
+            other.__dict__.pop("branches", None)
+        if other.condition is not None:
+            _ = other.branches  # says now what the first pass would say
+        return other
+
+    def to_pictures(self, x_0: Float[Tensor, "n c y x"]) -> Float[Tensor, "n k h w"]:
+        """Pictures of x_0, within about [-1, 1], without a graph; of a pixel model x_0 itself."""
+        return x_0 if self.codec is None else self.codec.decode(x_0)
+
+    def from_pictures(self, pictures: Float[Tensor, "n k h w"]) -> Float[Tensor, "n c y x"]:
+        """x_0 of pictures within [-1, 1], without a graph; of a pixel model the pictures themselves."""
+        return pictures if self.codec is None else self.codec.encode(pictures)
+
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Denoiser:
-        """Moves the network in place; the weight hash stays that of the weights as they were loaded.
+        """Moves the network in place, and its codec; the weight hash stays that of the weights as they were loaded.
 
         Raises:
             HspaceError: There is no such device.
         """
-        put(self.network, self.model_id, device, dtype)
+        with same_weights(self.network):
+            put(self.network, self.model_id, device, dtype)
+        if self.codec is not None:
+            self.codec.to(device, self.model_id)
         return self
 
     def widened(self) -> Denoiser:
@@ -224,6 +324,7 @@ class Denoiser:
             raise HspaceError(f"torch.compile has no backend {backend!r}; there are {', '.join(known)}")
         other = copy.copy(self)
         other._compiled = CompiledStages(self.network, backend)
+        other.__dict__.pop("replay", None)  # some of it may be compiled from now on
         return other
 
     def channels_last(self) -> Denoiser:
@@ -244,7 +345,7 @@ class Denoiser:
         """
         if shift is None:
             return self._prediction(self._call(x_t, timestep), x_t, timestep)
-        with self.tap.hooked(lambda h: h + shift.to(h)):
+        with self.tap.hooked(self.branches.hook(lambda h: h + shift.to(h))):
             return self._prediction(self._call(x_t, timestep), x_t, timestep)
 
     def observe(
@@ -267,7 +368,7 @@ class Denoiser:
                 return change(h)
             return None if shift is None else h + shift.to(h)
 
-        with self.tap.hooked(hook):
+        with self.tap.hooked(self.branches.hook(hook)):
             output = self._call(x_t, timestep)
         if len(seen) != 1:
             raise self._unusable_tap(len(seen))
@@ -275,20 +376,12 @@ class Denoiser:
 
     def encode(self, x_t: Float[Tensor, "n c y x"], timestep: int) -> Encoding:
         """Runs the network as far as the tap; h as in `observe`."""
-        seen: list[Tensor] = []
-
-        def stop(h: Tensor) -> None:
-            seen.append(h)
-            raise _TapReached
-
-        with ExitStack() as stack:
-            recorded = stack.enter_context(recording(self.network)) if self.can_replay else None
-            stack.enter_context(self.tap.hooked(stop))
-            try:
-                self._call(x_t, timestep)
-            except _TapReached:
-                return Encoding(x_t, timestep, seen[0], recorded)
-        raise self._unusable_tap(0)
+        if not self.replay.possible:
+            return self._encoding(x_t, timestep, self._to_tap(x_t, timestep), None)
+        recorded: Recorded = []
+        h = self._to_tap(x_t, timestep, self.replay.recording(recorded))
+        fits = self.replay.fits(recorded, len(x_t) * len(self.branches))
+        return self._encoding(x_t, timestep, h, recorded if fits else None)
 
     def decode(self, encoding: Encoding, h: Tensor | None = None) -> Prediction:
         """eps and x_0 of an encoding with its own h or with others.
@@ -304,12 +397,13 @@ class Denoiser:
         times, rest = divmod(len(h), len(encoding.x_t))
         if rest or not times:
             raise HspaceError(f"h has {len(h)} rows, no multiple of the encoding's {len(encoding.x_t)}")
-        x_t = encoding.x_t.repeat(times, 1, 1, 1)
-        with ExitStack() as stack:
-            if encoding.recorded is not None:
-                stack.enter_context(replaying(self.network, encoding.recorded, times))
-            stack.enter_context(self.tap.hooked(lambda replaced: h.to(replaced, copy=True)))
-            return self._prediction(self._call(x_t, encoding.timestep), x_t, encoding.timestep)
+        x_t, recorded = encoding.x_t.repeat(times, 1, 1, 1), encoding.recorded
+        if encoding.others is not None:
+            others = repeat(encoding.others, times, len(self.branches) - 1)
+            h = self.branches.spread(h, repeat(encoding.h, times), others)
+        replaying = nullcontext() if recorded is None else self.replay.replaying(recorded, times, len(self.branches))
+        with self.tap.hooked(lambda replaced: h.to(replaced, copy=True)):
+            return self._prediction(self._call(x_t, encoding.timestep, replaying), x_t, encoding.timestep)
 
     @cached_property
     def _alphas(self) -> list[float]:
@@ -325,33 +419,53 @@ class Denoiser:
     @property
     def _needs_autocast(self) -> bool:
         """In half precision the time embedding of a network of one's own may still come in float32; diffusers casts."""
-        return self.dtype in (torch.bfloat16, torch.float16) and not isinstance(self.network, UNet2DModel)
+        of_diffusers = type(self.network).__module__.startswith("diffusers.")
+        return self.dtype in (torch.bfloat16, torch.float16) and not of_diffusers
 
     def _unusable_tap(self, times: int) -> HspaceError:
         reached = f"reached {times} times" if times else "never reached"
         return HspaceError(f"tap {self.tap.name!r} is {reached} in a forward pass: choose another module")
 
-    def _call(self, x_t: Tensor, timestep: int) -> Tensor:
-        timesteps = torch.full((len(x_t),), timestep, device=x_t.device, dtype=torch.int64)
+    def _encoding(self, x_t: Tensor, timestep: int, h: Tensor, recorded: Recorded | None) -> Encoding:
+        return Encoding(x_t, timestep, self.branches.own(h), recorded, self.branches.others(h))
+
+    def _to_tap(self, x_t: Tensor, timestep: int, within: AbstractContextManager[None] | None = None) -> Tensor:
+        """h; the pass ends with it."""
+        seen: list[Tensor] = []
+
+        def stop(h: Tensor) -> None:
+            seen.append(h)
+            raise _TapReached
+
+        with self.tap.hooked(stop):
+            try:
+                self._call(x_t, timestep, within)
+            except _TapReached:
+                return seen[0]
+        raise self._unusable_tap(0)
+
+    def _call(self, x_t: Tensor, timestep: int, within: AbstractContextManager[None] | None = None) -> Tensor:
+        """What the network returns, as eps, v or x_0; `within`: entered around it, inside of compiled stages."""
+        rows = self.branches.rows(x_t.to(self.dtype))
+        timesteps = torch.full((len(rows),), timestep, device=x_t.device, dtype=torch.int64)
+        arguments = self.branches.arguments(len(x_t), x_t.device, self.dtype)
         with ExitStack() as stack:
             kind = x_t.device.type
             if torch.amp.is_autocast_available(kind):
                 stack.enter_context(torch.autocast(kind, self.dtype, enabled=self._needs_autocast))
             if self._compiled is not None:
                 stack.enter_context(self._compiled.installed(self.tap))
-            output = self.network(x_t.to(self.dtype), timesteps)
+            if within is not None:
+                stack.enter_context(within)
+            if isinstance(self.network, ModelMixin):  # of diffusers' transformers it is not the second argument
+                output = self.network(rows, timestep=timesteps, **arguments)
+            else:
+                output = self.network(rows, timesteps, **arguments)
         output = output if isinstance(output, Tensor) else output.sample
-        return cast(Tensor, output[:, : x_t.shape[1]].to(x_t.dtype))
+        return self.branches.merged(output[:, : x_t.shape[1]].to(x_t.dtype))
 
     def _prediction(self, output: Tensor, x_t: Tensor, timestep: int) -> Prediction:
-        alpha = self._alphas[timestep]
-        signal, noise = math.sqrt(alpha), math.sqrt(1.0 - alpha)
-        convert: dict[str, Callable[[], Prediction]] = {
-            "epsilon": lambda: Prediction(output, (x_t - noise * output) / signal),
-            "v_prediction": lambda: Prediction(signal * output + noise * x_t, signal * x_t - noise * output),
-            "sample": lambda: Prediction((x_t - signal * output) / noise, output),
-        }
-        return convert[self.prediction_type]()
+        return predicted(self.prediction_type, output, x_t, self._alphas[timestep])
 
 
 class _TapReached(Exception):

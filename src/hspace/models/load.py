@@ -13,7 +13,9 @@ from hspace.device import default_device
 from hspace.errors import HspaceError
 from hspace.models import checkpoint
 from hspace.models.bundled import BUNDLED, bundled_folder
+from hspace.models.conditioning import Shifted
 from hspace.models.denoiser import Denoiser
+from hspace.models.pipelines import denoiser_of, denoiser_of_pipeline
 from hspace.usercode import import_function, names_function
 
 __all__ = ["load"]
@@ -27,6 +29,11 @@ def load(
     dtype: torch.dtype | None = None,
     tap: str | None = None,
     *,
+    prompt: str | None = None,
+    negative_prompt: str | None = None,
+    label: int | None = None,
+    guidance_scale: float | None = None,
+    shifted: Shifted | None = None,
     channels_last: bool = False,
     compile: bool = False,
 ) -> Denoiser:
@@ -41,18 +48,26 @@ def load(
             * a hub id such as `"google/ddpm-ema-celebahq-256"`;
             * `"package.module:function"` or `"file.py:function"`, a function without arguments that returns a
               `Denoiser` (or any other source);
-            * a pipeline object with `.unet` and `.scheduler`, or a pair `(unet, scheduler)`;
+            * a pipeline object with `.unet` (or `.transformer`) and `.scheduler`, or a pair `(unet, scheduler)`;
             * a `Denoiser`, the adapter for a network of your own.
         device: Default: the GPU if there is one; objects and what functions return stay where they are.
         dtype: In which the network computes. Default: float32; objects and what functions return keep theirs.
-        tap: Where h is: `"mid_block"`, `"before"`, `"middle"`, `"after"` or any module's name. Default: `"mid_block"`;
-            a `Denoiser` keeps its own.
+        tap: Where h is: `"mid_block"`, `"before"`, `"middle"`, `"after"` or any module's name. Default: `"mid_block"`,
+            of a transformer the block in the middle; a `Denoiser` keeps its own.
+        prompt: For text-to-image models; default "". This and the following as in `Denoiser.conditioned`, which gives
+            the same model other ones.
+        negative_prompt: Text to guide away from.
+        label: Class, for class-conditional models.
+        guidance_scale: How strongly the prompt or class guides. Default: that of the model's pipeline where a prompt or
+            label is given, else 1.
+        shifted: Whether shifts of h go into "both" passes of guidance or into the "conditional" one. Default: both.
         channels_last: Whether the network lies in memory channels last: `Denoiser.channels_last`.
         compile: Whether its stages run through torch.compile: `Denoiser.compiled`.
 
     Raises:
         HspaceError: Nothing of that name; no model in the folder; unreadable, truncated or non-finite weights;
-            weights that don't fit the configuration; a kind of model that isn't supported; no such tap.
+            weights that don't fit the configuration; a kind of model that isn't supported; no such tap; a prompt or
+            label of a model that takes none.
 
     Example:
         >>> import hspace
@@ -61,6 +76,10 @@ def load(
         ((3, 64, 64), (128, 8, 8))
     """
     model = _loaded(source, device, dtype, tap)
+    if any(value is not None for value in (prompt, negative_prompt, label, guidance_scale, shifted)):
+        model = model.conditioned(
+            prompt, negative_prompt=negative_prompt, label=label, guidance_scale=guidance_scale, shifted=shifted
+        )
     if model.dtype == torch.float16 and model.device.type == "cpu" and _SLOW not in model.notes:
         model.notes = (*model.notes, _SLOW)
     if channels_last:
@@ -79,11 +98,22 @@ def _loaded(
     if isinstance(source, (str, PathLike)):
         if names_function(str(source)):
             return _loaded(import_function(str(source))(), device or default_device(), dtype, tap)
-        model = checkpoint.denoiser_of_folder(*_locate(str(source)), tap=tap or "mid_block")
+        model = checkpoint.denoiser_of_folder(*_locate(str(source)), tap=tap)
         return model.to(device or default_device(), dtype)
-    unet, scheduler = _pair(source)
-    model_id = str(getattr(unet, "name_or_path", "") or type(unet).__name__)
-    return checkpoint.denoiser_of(unet, scheduler, model_id=model_id, tap=tap or "mid_block").to(device, dtype)
+    if isinstance(source, tuple) and len(source) == 2 and isinstance(source[0], nn.Module):
+        network, scheduler = source
+        return denoiser_of(network, scheduler, model_id=_name_of(network), tap=tap).to(device, dtype)
+    if not hasattr(source, "scheduler"):
+        raise HspaceError(
+            f"{type(source).__name__} is no model: expected a name, a folder, a pipeline with .unet and .scheduler, "
+            "a pair (unet, scheduler) or a Denoiser"
+        )
+    network = getattr(source, "unet", None) or getattr(source, "transformer", None)
+    return denoiser_of_pipeline(source, model_id=_name_of(network), tap=tap).to(device, dtype)
+
+
+def _name_of(network: Any) -> str:
+    return str(getattr(network, "name_or_path", "") or type(network).__name__)
 
 
 def _locate(name: str) -> tuple[Path, str]:
@@ -96,16 +126,3 @@ def _locate(name: str) -> tuple[Path, str]:
         known = ", ".join(BUNDLED)
         raise HspaceError(f"{name} is a file; a model is a folder in diffusers' layout, a hub id or one of {known}")
     return checkpoint.download(name), name
-
-
-def _pair(source: Any) -> tuple[nn.Module, Any]:
-    if isinstance(source, tuple) and len(source) == 2:
-        unet, scheduler = source
-    else:
-        unet, scheduler = getattr(source, "unet", None), getattr(source, "scheduler", None)
-    if not isinstance(unet, nn.Module) or scheduler is None:
-        raise HspaceError(
-            f"{type(source).__name__} is no model: expected a name, a folder, a pipeline with .unet and .scheduler, "
-            "a pair (unet, scheduler) or a Denoiser"
-        )
-    return unet, scheduler

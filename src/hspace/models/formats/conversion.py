@@ -12,12 +12,12 @@ from torch import nn
 
 from hspace.atomic import check_new_folder, writing_folder
 from hspace.errors import HspaceError
-from hspace.models.denoiser import PredictionType
 from hspace.models.formats import ddpm, denoising_diffusion, guided
 from hspace.models.formats.accounting import account
 from hspace.models.formats.layout import Blueprint, Checkpoint, Format, build, names
 from hspace.models.formats.reading import Weights, read_checkpoint
 from hspace.models.formats.schedules import Beta
+from hspace.models.prediction import PredictionType
 
 __all__ = ["FORMATS", "Conversion", "convert"]
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from hspace.errors import HspaceError
-from hspace.models.denoiser import PredictionType
+from hspace.models.prediction import PredictionType
 
 __all__ = ["OPTIONS", "Beta", "described", "schedule"]
 

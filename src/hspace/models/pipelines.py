@@ -1,0 +1,176 @@
+"""diffusers' objects: a network with its scheduler, or a pipeline with an autoencoder and text encoders beside them.
+
+| network | condition | pictures |
+|---|---|---|
+| `UNet2DModel` | none; a class where it has `num_class_embeds` | x_0, or through a `vqvae` or `vae` |
+| `UNet2DConditionModel` (Stable Diffusion 1.x, 2.x, XL) | a prompt | through the `vae` |
+| `DiTTransformer2DModel` | a class | through the `vae` |
+| `PixArtTransformer2DModel` | a prompt | through the `vae` |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from diffusers import DiTPipeline, DiTTransformer2DModel, PixArtTransformer2DModel, UNet2DConditionModel, UNet2DModel
+from torch import nn
+
+from hspace.errors import HspaceError
+from hspace.models.codec import Codec
+from hspace.models.conditioning import Conditioner, Labels, Prompts, usual_guidance_scale
+from hspace.models.denoiser import Denoiser
+from hspace.models.networks import NETWORKS
+
+__all__ = ["AUTOENCODERS", "KINDS", "codec_of", "denoiser_of", "denoiser_of_pipeline"]
+
+AUTOENCODERS = ("vae", "vqvae")
+"""Names of a pipeline's autoencoder."""
+
+_MORE_THAN_TEXT = ("class_embed_type", "num_class_embeds", "encoder_hid_dim_type", "time_cond_proj_dim")
+"""Of upscalers, of unCLIP, of DeepFloyd IF, and of networks distilled for guidance (LCM)."""
+
+_SMALLEST = 2.0**-24  # for schedules that end at 0, as diffusers' EulerDiscreteScheduler has it
+
+
+def denoiser_of_pipeline(pipeline: Any, *, model_id: str, tap: str | None) -> Denoiser:
+    """A pipeline object.
+
+    Raises:
+        HspaceError: Without a network or a scheduler, or with ones that aren't supported.
+    """
+    network = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
+    scheduler = getattr(pipeline, "scheduler", None)
+    if not isinstance(network, nn.Module) or scheduler is None:
+        parts = ", ".join(getattr(pipeline, "components", {})) or "none"
+        raise HspaceError(
+            f"{type(pipeline).__name__} is no model: expected .unet (or .transformer) and .scheduler; it has {parts}"
+        )
+    autoencoder = next((part for name in AUTOENCODERS if (part := getattr(pipeline, name, None)) is not None), None)
+    codec, notes = (None, ()) if autoencoder is None else codec_of(autoencoder)
+    return denoiser_of(
+        network, scheduler, model_id=model_id, tap=tap, codec=codec, pipeline=pipeline, notes=notes
+    )  # fmt: skip
+
+
+def codec_of(autoencoder: Any) -> tuple[Codec, tuple[str, ...]]:
+    """The autoencoder, and a note where its scale had to be guessed.
+
+    The VQ-VAE of `CompVis/ldm-celebahq-256` has no scaling_factor in its file, and needs none. diffusers fills in
+    0.18215, and since 0.22 its LDMPipeline divides by it, which spoils the pictures (diffusers' issues 5166, 6725).
+    """
+    config: Any = autoencoder.config
+    filled_in = "scaling_factor" in (config.get("_use_default_values") or ())
+    from_file = bool(getattr(autoencoder, "name_or_path", "") or config.get("_name_or_path"))
+    if type(autoencoder).__name__ == "VQModel" and filled_in and from_file:
+        return Codec(autoencoder, scale=1.0), (
+            "the VQ-VAE's file has no scaling_factor: 1 is taken, as by its authors",
+        )
+    return Codec(autoencoder), ()
+
+
+def denoiser_of(
+    network: nn.Module,
+    scheduler: Any,
+    *,
+    model_id: str,
+    tap: str | None = None,
+    codec: Codec | None = None,
+    pipeline: Any = None,
+    notes: Sequence[str] = (),
+) -> Denoiser:
+    """A network object with its scheduler.
+
+    Args:
+        network: Of a kind in `KINDS`.
+        scheduler: With alphas_cumprod.
+        model_id: Name of the model.
+        tap: Where h is; None for the middle of the network.
+        codec: For latent diffusion.
+        pipeline: What encodes prompts.
+        notes: What a user should know.
+
+    Raises:
+        HspaceError: Another kind of network, without a size or made for more than x_t; a scheduler without
+            alphas_cumprod.
+    """
+    config: Any = getattr(network, "config", None)
+    kind = next((conditioner_of for kind, conditioner_of in KINDS.items() if isinstance(network, kind)), None)
+    if kind is None:
+        known = ", ".join(kind.__name__ for kind in KINDS)
+        raise HspaceError(
+            f"{model_id}: expected one of {known}, found {type(network).__name__}; "
+            "wrap a network of your own in hspace.Denoiser"
+        )
+    if config.get("out_channels") not in (None, config.in_channels, 2 * config.in_channels):
+        raise HspaceError(
+            f"{model_id}: the network takes {config.in_channels} channels and returns {config.out_channels}: "
+            "it needs more than x_t (for inpainting, say), which isn't supported"
+        )
+    alphas_cumprod = getattr(scheduler, "alphas_cumprod", None)
+    if alphas_cumprod is None:
+        found = type(scheduler).__name__
+        raise HspaceError(f"{model_id}: {found} has no alphas_cumprod; expected a discrete schedule such as DDPM's")
+    options: Any = scheduler.config
+    if options.get("clip_sample") or options.get("thresholding"):
+        notes = (*notes, "clip_sample is switched off: clipping x_0 would hide what a direction does")
+    size = config.sample_size
+    if size is None:
+        raise HspaceError(f"{model_id}: the UNet's configuration has no sample_size, so that pictures have no size")
+    height, width = (size, size) if isinstance(size, int) else size
+    return Denoiser(
+        network,
+        torch.as_tensor(alphas_cumprod).clamp_min(_SMALLEST),
+        image_shape=(config.in_channels, height, width),
+        tap=_middle(network) if tap is None else tap,
+        prediction_type=options.get("prediction_type", "epsilon"),
+        spacing=options.get("timestep_spacing", "leading"),
+        steps_offset=options.get("steps_offset", 0),
+        final_alpha=1.0 if options.get("set_alpha_to_one", True) else float(alphas_cumprod[0]),
+        codec=codec,
+        conditioner=kind(network, pipeline, model_id),
+        model_id=model_id,
+        notes=notes,
+    )
+
+
+def _middle(network: nn.Module) -> str:
+    """The mid block; of a transformer, which has none, the block in the middle."""
+    blocks: Any = getattr(network, "transformer_blocks", None)
+    return "mid_block" if blocks is None else f"transformer_blocks.{(len(blocks) - 1) // 2}"
+
+
+def _classes(network: nn.Module, pipeline: Any, model_id: str) -> Conditioner | None:
+    config: Any = network.config
+    if config.get("class_embed_type") is not None:
+        raise HspaceError(f"{model_id}: a class embedding of type {config.class_embed_type!r} isn't supported")
+    classes = config.get("num_class_embeds")
+    return None if classes is None else Labels(classes)
+
+
+def _classes_of_transformer(network: nn.Module, pipeline: Any, model_id: str) -> Conditioner:
+    config: Any = network.config
+    classes = config.num_embeds_ada_norm
+    return Labels(classes, none=classes, guidance_scale=usual_guidance_scale(DiTPipeline))
+
+
+def _prompts(network: nn.Module, pipeline: Any, model_id: str) -> Conditioner:
+    if not hasattr(pipeline, "encode_prompt"):
+        raise HspaceError(f"{model_id}: a {type(network).__name__} needs its text encoder: load the whole pipeline")
+    config: Any = network.config
+    if found := [f"{name}={config.get(name)!r}" for name in _MORE_THAN_TEXT if config.get(name) is not None]:
+        raise HspaceError(f"{model_id}: the network asks for more than text ({', '.join(found)}): it isn't supported")
+    if config.get("addition_embed_type") not in (None, "text_time"):
+        raise HspaceError(f"{model_id}: prompts of type {config.addition_embed_type!r} aren't supported")
+    return Prompts(pipeline)
+
+
+KINDS: dict[Any, Callable[[nn.Module, Any, str], Conditioner | None]] = {
+    UNet2DModel: _classes,
+    **dict.fromkeys(NETWORKS.values(), _classes),
+    UNet2DConditionModel: _prompts,
+    DiTTransformer2DModel: _classes_of_transformer,
+    PixArtTransformer2DModel: _prompts,
+}
+"""Networks, and what each is told beside x_t and t."""
