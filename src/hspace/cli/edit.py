@@ -79,10 +79,10 @@ def command(
     start: options.Start = None,
     batch_size: options.BatchSize = None,
     device: options.Device = None,
-    dtype: options.Dtype = "float32",
+    computing: options.Computing = options.FLOAT32,
 ) -> None:
     """Draw a strip: rows of seeds (or directions), columns of strengths. With --recipe, the pictures of a recipe."""
-    given = {**locals(), **vars(asked)}
+    given = {**locals(), **vars(asked), **vars(computing)}
     if recipe is not None:
         changed = [name for name, p in signature(grouped(command)).parameters.items() if given[name] != p.default]
         draw(recipe, model, device, out, others=[name for name in changed if name not in _WITH_A_RECIPE])
@@ -116,12 +116,14 @@ def command(
             raise HspaceError(
                 f"--save-recipe is for one edit, not for {len(rows)} rows: give one --direction, or --set"
             )
+        if computing.channels_last or computing.compile:
+            raise HspaceError("--save-recipe is for the same bits again: leave out --channels-last and --compile")
         options.check_writable(save_recipe)
     columns = options.parse_floats(strengths or ("0,0.5,1" if together else "-3,-1.5,0,1.5,3"), "--strengths")
     found = directions.setting
     taps = [d.setting.tap for row in rows for d, _ in row if d.setting.space == "h"]
     condition = found.condition if inversion is None else inversion.setting.condition
-    denoiser = open_model(model or found.model_id, taps[0] if taps else None, device, dtype, asked, condition)
+    denoiser = open_model(model or found.model_id, taps[0] if taps else None, device, computing, asked, condition)
     if inversion is not None and denoiser.condition != condition:
         say(f"note: the photo was inverted under {condition}; here {denoiser.condition}: that alone changes it")
 

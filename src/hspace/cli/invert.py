@@ -38,7 +38,7 @@ def command(
     tap: options.Tap = None,
     batch_size: options.BatchSize = None,
     device: options.Device = None,
-    dtype: options.Dtype = "float32",
+    computing: options.Computing = options.FLOAT32,
 ) -> None:
     """Invert pictures: with eta > 0 exactly (edit-friendly DDPM), with eta 0 by DDIM inversion."""
     if fit not in get_args(Fit):
@@ -50,7 +50,7 @@ def command(
     pictures = [pictures[i] for i in kept]
     for reason in skipped.values():
         say(f"skipped {reason}")
-    denoiser = open_model(model, tap, device, dtype, asked)
+    denoiser = open_model(model, tap, device, computing, asked)
     photos = read_photos(pictures, denoiser.picture_shape, fit=fit)  # type: ignore[arg-type]  # checked above
     sampler = open_sampler(denoiser, steps, eta, start, batch_size)
     seeds = range(first_seed, first_seed + len(pictures))
