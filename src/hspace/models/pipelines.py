@@ -49,7 +49,7 @@ def denoiser_of_pipeline(pipeline: Any, *, model_id: str, tap: str | None) -> De
             f"it has {parts or 'neither'}"
         )
     autoencoder = next((part for name in AUTOENCODERS if (part := getattr(pipeline, name, None)) is not None), None)
-    codec, notes = (None, ()) if autoencoder is None else codec_of(autoencoder)
+    codec, notes = (None, ()) if autoencoder is None else codec_of(unwrapped(autoencoder))
     return denoiser_of(
         network, scheduler, model_id=model_id, tap=tap, codec=codec, pipeline=pipeline, notes=notes
     )  # fmt: skip
