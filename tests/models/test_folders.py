@@ -269,7 +269,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "Kandinsky": (
         lambda f: edit_json(f / "unet" / "config.json", addition_embed_type="image", encoder_hid_dim_type="image_proj"),
-        r"more than a prompt \(addition_embed_type image, encoder_hid_dim_type image_proj\)",
+        r"more than a prompt \(encoder_hid_dim_type image_proj, addition_embed_type image\)",
     ),
     "no size": (lambda f: without(f / "unet" / "config.json", "sample_size"), "unet: .* has no sample_size"),
     "a refiner": (

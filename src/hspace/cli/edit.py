@@ -14,6 +14,7 @@ from torch.nn.functional import interpolate
 
 from hspace.atomic import writing
 from hspace.cli import options
+from hspace.cli.grouped import grouped
 from hspace.cli.recipe import draw, save
 from hspace.cli.session import open_model, open_sampler, sampler_for, say
 from hspace.diffusion import Inversion, Sampler, Setting
@@ -72,6 +73,7 @@ def command(
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="Default: the one the directions were found in.")
     ] = None,
+    asked: options.Asked = options.NOTHING,
     steps: Annotated[int | None, typer.Option("--steps", "-s", help="Default: as the directions were found.")] = None,
     eta: Annotated[str | None, typer.Option(help="Default: as the directions were found.")] = None,
     start: options.Start = None,
@@ -80,9 +82,9 @@ def command(
     dtype: options.Dtype = "float32",
 ) -> None:
     """Draw a strip: rows of seeds (or directions), columns of strengths. With --recipe, the pictures of a recipe."""
-    given = dict(locals())
+    given = {**locals(), **vars(asked)}
     if recipe is not None:
-        changed = [name for name, p in signature(command).parameters.items() if given[name] != p.default]
+        changed = [name for name, p in signature(grouped(command)).parameters.items() if given[name] != p.default]
         draw(recipe, model, device, out, others=[name for name in changed if name not in _WITH_A_RECIPE])
         return
     if file is None:
@@ -118,7 +120,10 @@ def command(
     columns = options.parse_floats(strengths or ("0,0.5,1" if together else "-3,-1.5,0,1.5,3"), "--strengths")
     found = directions.setting
     taps = [d.setting.tap for row in rows for d, _ in row if d.setting.space == "h"]
-    denoiser = open_model(model or found.model_id, taps[0] if taps else None, device, dtype)
+    condition = found.condition if inversion is None else inversion.setting.condition
+    denoiser = open_model(model or found.model_id, taps[0] if taps else None, device, dtype, asked, condition)
+    if inversion is not None and denoiser.condition != condition:
+        say(f"note: the photo was inverted under {condition}; here {denoiser.condition}: that alone changes it")
 
     def term_of(direction: Direction, strength: float) -> Term:
         return Term(direction, strength, span, None if mask is None else mask_for(mask, denoiser, direction.setting))

@@ -30,6 +30,7 @@ _REGIONS = {"faces64": "portraits"}  # of bundled models
 
 def command(
     model: options.Model = "faces64",
+    asked: options.Asked = options.NOTHING,
     seeds: Annotated[str, typer.Option(help="Images, such as 0 or 0:4; with --pooled those to look at.")] = "0",
     photo: Annotated[
         Path | None,
@@ -78,8 +79,9 @@ def command(
     options.check_writable(out)
     for path in filter(None, (figure, picture, saliency)):
         options.check_picture(path)
-    denoiser = open_model(model, tap, device, dtype)
     latents = options.parse_seeds(seeds) if photo is None else Inversion.load(photo)
+    found = latents.setting.condition if isinstance(latents, Inversion) else None
+    denoiser = open_model(model, tap, device, dtype, asked, found)
     if isinstance(latents, Inversion):
         sampler = sampler_for(latents, denoiser)
     else:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
 import torch
 import typer
@@ -13,8 +14,11 @@ from PIL import Image
 from hspace import diffusion
 from hspace.atomic import writing
 from hspace.errors import HspaceError
+from hspace.models import Shifted
 
 __all__ = [
+    "NOTHING",
+    "Asked",
     "BatchSize",
     "Device",
     "Dtype",
@@ -56,6 +60,41 @@ Resume = Annotated[
 ]
 SaveEvery = Annotated[float, typer.Option(help="Seconds from one saving of what was done so far to the next.")]
 BatchSize = Annotated[int | None, typer.Option(help="Samples in one pass. Default: automatic.")]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The condition of a text-to-image or class-conditional model, as `hspace.load` takes it.
+
+    A parameter of this type stands for one option a field, see `hspace.cli.grouped`.
+    """
+
+    prompt: Annotated[
+        str | None,
+        typer.Option(help="Of text-to-image models. Default: that of the directions or the photo."),
+    ] = None
+    negative_prompt: Annotated[str | None, typer.Option(help="Text to guide away from.")] = None
+    label: Annotated[int | None, typer.Option(help="Class, of class-conditional models.")] = None
+    guidance_scale: Annotated[
+        float | None, typer.Option(help="How strongly the prompt or class guides. Default: as usual for the model.")
+    ] = None
+    shift_in: Annotated[
+        str | None, typer.Option(help="Whether shifts go into both passes of guidance or into the conditional one.")
+    ] = None
+
+    def given(self) -> dict[str, Any]:
+        """What was asked for, in the words of `Denoiser.conditioned`.
+
+        Raises:
+            HspaceError: There is no such --shift-in.
+        """
+        if self.shift_in not in (None, *get_args(Shifted)):
+            raise HspaceError(f"--shift-in must be {' or '.join(get_args(Shifted))}, not {self.shift_in!r}")
+        found = {name: value for name, value in asdict(self).items() if value is not None}
+        return {"shifted" if name == "shift_in" else name: value for name, value in found.items()}
+
+
+NOTHING = Asked()
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 

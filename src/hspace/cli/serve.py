@@ -22,6 +22,7 @@ _SCORERS = _REGIONS = {"faces64": "portraits"}  # of bundled models
 
 def command(
     model: options.Model = "faces64",
+    asked: options.Asked = options.NOTHING,
     directions: Annotated[
         list[Path] | None,
         typer.Option(
@@ -71,7 +72,8 @@ def command(
     files = tuple(directions or ([BUNDLED[model]] if model in BUNDLED else []))
     settings = [Directions.load(file).setting for file in files]
     of_h = next((setting for setting in settings if setting.space == "h"), None)
-    denoiser = open_model(model, tap or (of_h.tap if of_h else None), device, dtype)
+    found = next((setting.condition for setting in settings), None)
+    denoiser = open_model(model, tap or (of_h.tap if of_h else None), device, dtype, asked, found)
     if of_h is not None and steps is None and start is None and eta is None:
         sampler = Sampler.on(denoiser, of_h, batch_size=1)
     else:

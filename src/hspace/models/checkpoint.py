@@ -1,7 +1,7 @@
 """diffusers' folders: a network and a scheduler, with an autoencoder and text encoders where the model has them.
 
 Converted checkpoints may hold one of `hspace.models.networks` instead. What can be known without reading weights comes
-first (`hspace.models.parts`, `hspace.models.weights`), then tokenizers, then weights, small ones first.
+first (`hspace.models.parts`, `hspace.models.weightfiles`), then tokenizers, then weights, small ones first.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from typing import Any
 import diffusers
 import torch
 
+from hspace.device import put
 from hspace.errors import HspaceError
 from hspace.hub import AGAIN, read_json, short
 from hspace.models.denoiser import Denoiser
 from hspace.models.parts import LEFT_OUT, Part, Parts, parts_of
 from hspace.models.pipelines import codec_of, denoiser_of, denoiser_of_pipeline
-from hspace.models.weights import WeightFiles, check_no_pointer, check_weights
+from hspace.models.quiet import quietly
+from hspace.models.weightfiles import WeightFiles, check_no_pointer, check_weights
 
 __all__ = ["denoiser_of_folder"]
 
@@ -64,7 +66,8 @@ def _pipeline(folder: Path, parts: Parts, given: dict[str, Any]) -> Any:
     """The pipeline of a folder around parts that are read already, for what it does with its text encoders."""
     left_out = {name: None for name in LEFT_OUT if name in parts.index}
     try:
-        return diffusers.DiffusionPipeline.from_pretrained(folder, local_files_only=True, **given, **left_out)
+        with quietly("diffusers", "transformers"):
+            return diffusers.DiffusionPipeline.from_pretrained(folder, local_files_only=True, **given, **left_out)
     except Exception as error:  # of diffusers, whatever it makes of model_index.json
         raise HspaceError(f"{folder}: the pipeline can't be read ({short(error)})") from error
 
@@ -74,7 +77,8 @@ def _tokenizer(part: Part) -> Any:
     try:
         for path in filter(Path.is_file, part.folder.iterdir()):
             check_no_pointer(path)
-        tokenizer = part.kind.from_pretrained(part.folder, local_files_only=True)
+        with quietly("transformers"):
+            tokenizer = part.kind.from_pretrained(part.folder, local_files_only=True)
         words = len(tokenizer) - len(tokenizer.all_special_ids)
     except HspaceError:
         raise
@@ -90,17 +94,18 @@ def _tokenizer(part: Part) -> Any:
 
 def _read(part: Part, files: WeightFiles) -> Any:
     """A network whose weights are all there, fit, and are finite."""
-    options: dict[str, Any] = {"torch_dtype": torch.float32, "output_loading_info": True, "local_files_only": True}
+    options: dict[str, Any] = {"output_loading_info": True, "local_files_only": True}
     faults = ["missing_keys", "mismatched_keys", "error_msgs"]
     if part.library == "diffusers":
-        options["low_cpu_mem_usage"] = False  # it would fill in what is missing later
+        options["low_cpu_mem_usage"] = False  # it would fill in what is missing later; and so weights become float32
         faults.insert(1, "unexpected_keys")  # transformers' text encoders may lie in the file of the whole model
     else:
         options["ignore_mismatched_sizes"] = True  # they are told as a fault, below
     try:
-        loaded: Any = part.kind.from_pretrained(
-            part.folder, variant=files.variant, use_safetensors=files.safetensors, **options
-        )
+        with quietly(part.library):
+            loaded: Any = part.kind.from_pretrained(
+                part.folder, variant=files.variant, use_safetensors=files.safetensors, **options
+            )
         network, info = loaded
     except Exception as error:  # wrong shapes, no such option: each library has its own
         raise HspaceError(f"{part.folder}: the weights can't be read ({short(error)})") from error
@@ -113,4 +118,5 @@ def _read(part: Part, files: WeightFiles) -> Any:
     for name, tensor in network.state_dict().items():
         if not bool(tensor.isfinite().all()):
             raise HspaceError(f"{part.folder}: weight {name} holds NaN or infinite numbers")
+    put(network, str(part.folder), dtype=torch.float32)  # text encoders come as they were stored
     return network

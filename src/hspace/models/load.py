@@ -14,6 +14,7 @@ from hspace.device import default_device
 from hspace.errors import HspaceError
 from hspace.models.bundled import BUNDLED, bundled_folder
 from hspace.models.checkpoint import denoiser_of_folder
+from hspace.models.conditioning import Shifted
 from hspace.models.denoiser import Denoiser
 from hspace.models.pipelines import denoiser_of, denoiser_of_pipeline
 from hspace.models.repository import download
@@ -36,6 +37,7 @@ def load(
     negative_prompt: str | None = None,
     label: int | None = None,
     guidance_scale: float | None = None,
+    shifted: Shifted | None = None,
     channels_last: bool = False,
     compile: bool = False,
 ) -> Denoiser:
@@ -62,6 +64,7 @@ def load(
         label: Class, for class-conditional models.
         guidance_scale: How strongly the prompt or class guides. Default: that of the model's pipeline where a prompt or
             label is given, else 1.
+        shifted: Whether shifts of h go into "both" passes of guidance or into the "conditional" one. Default: both.
         channels_last: Whether the network lies in memory channels last: `Denoiser.channels_last`.
         compile: Whether its stages run through torch.compile: `Denoiser.compiled`.
 
@@ -77,9 +80,10 @@ def load(
         ((3, 64, 64), (128, 8, 8))
     """
     model = _loaded(source, device, dtype, tap)
-    asked = {"prompt": prompt, "negative_prompt": negative_prompt, "label": label, "guidance_scale": guidance_scale}
-    if any(value is not None for value in asked.values()):
-        model = model.conditioned(**asked)  # type: ignore[arg-type]  # mypy takes the values for one type
+    if any(value is not None for value in (prompt, negative_prompt, label, guidance_scale, shifted)):
+        model = model.conditioned(
+            prompt, negative_prompt=negative_prompt, label=label, guidance_scale=guidance_scale, shifted=shifted
+        )
     if model.dtype == torch.float16 and model.device.type == "cpu" and _SLOW not in model.notes:
         model.notes = (*model.notes, _SLOW)
     if channels_last:

@@ -21,7 +21,7 @@ import diffusers
 from hspace.errors import HspaceError
 from hspace.hub import AGAIN, read_json
 from hspace.models.pipelines import AUTOENCODERS, KINDS, NEED_TEXT, check_network
-from hspace.models.weights import Library
+from hspace.models.weightfiles import Library
 
 __all__ = ["LEFT_OUT", "Part", "Parts", "no_model", "parts_of"]
 

@@ -11,7 +11,7 @@ from hspace.errors import HspaceError
 from hspace.hub import Snapshot, snapshot
 from hspace.models.bundled import BUNDLED
 from hspace.models.parts import Parts, no_model, parts_of
-from hspace.models.weights import weight_files
+from hspace.models.weightfiles import weight_files
 
 __all__ = ["download"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hspace.models.bundled import BUNDLED
-from hspace.models.weights import tensor_names
+from hspace.models.weightfiles import tensor_names
 
 __all__ = ["not_a_folder"]
 

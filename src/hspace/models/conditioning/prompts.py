@@ -96,7 +96,7 @@ def _has(pipeline: Any, name: str) -> bool:
 
 def _device(pipeline: Any) -> torch.device:
     """Where its text encoder is; what it encodes goes to the network's device later."""
-    encoder: Any = getattr(pipeline, "text_encoder", None)
+    encoder: Any = getattr(pipeline, "text_encoder", None) or getattr(pipeline, "text_encoder_2", None)
     return next(encoder.parameters()).device if encoder is not None else torch.device("cpu")
 
 

@@ -67,7 +67,7 @@ def weight_files(names: Collection[str], library: Library) -> WeightFiles | None
         None where there are no weights.
 
     Example:
-        >>> from hspace.models.weights import weight_files
+        >>> from hspace.models.weightfiles import weight_files
         >>> weight_files(["model.fp16.safetensors", "model.safetensors", "model.onnx"], "transformers").names
         ('model.safetensors',)
         >>> weight_files(["diffusion_pytorch_model.fp16.safetensors"], "diffusers").variant
