@@ -21,6 +21,7 @@ import diffusers
 from hspace.errors import HspaceError
 from hspace.hub import AGAIN, read_json
 from hspace.models.pipelines import AUTOENCODERS, KINDS, NEED_TEXT, check_network
+from hspace.models.weightfiles import Library
 
 __all__ = ["LEFT_OUT", "Part", "Parts", "no_model", "parts_of"]
 
@@ -47,6 +48,12 @@ class Part:
     folder: Path
     kind: Any
     config: dict[str, Any]
+
+    @property
+    def library(self) -> Library:
+        """Whose it is."""
+        of_transformers = self.kind.__module__.partition(".")[0] == "transformers"
+        return "transformers" if of_transformers else "diffusers"
 
 
 @dataclass(frozen=True)
@@ -157,7 +164,7 @@ def _other_network(config: dict[str, Any]) -> str:
         if name in ("UNetUnconditionalModel", "UNetLDMModel", "UNetModel", "UNetConditionalModel"):
             return f"{name} is of diffusers before 0.2: get the current revision of the model"
         if name.startswith("Autoencoder") or name == "VQModel":
-            return f"a {name} without its network: {_GET_IT_ALL}"
+            return f"found {name} without its network: {_GET_IT_ALL}"
         return f"expected one of {known}, found {name}"
     model = (config.get("architectures") or [config.get("model_type")])[0]
     if model is not None:
@@ -189,7 +196,9 @@ def _text_parts(folder: Path, index: dict[str, Any], network: Part) -> tuple[tup
     encoders = sorted(name for name in others if name.startswith("text_encoder"))
     tokenizers = sorted(name for name in others if name.startswith("tokenizer"))
     if unknown := sorted(others - {*encoders, *tokenizers}):
-        raise HspaceError(f"{folder}: {pipeline}'s {', '.join(unknown)} isn't supported")
+        raise HspaceError(
+            f"{folder}: {pipeline}'s {', '.join(unknown)} isn't supported; without it, its pipeline is a model"
+        )
     if index.get("requires_aesthetics_score"):
         raise HspaceError(f"{folder}: a refiner, which finishes pictures of another model, isn't supported")
     if not encoders:
