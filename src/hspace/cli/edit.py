@@ -20,7 +20,7 @@ from hspace.cli.session import open_model, open_sampler, sampler_for, say
 from hspace.diffusion import Inversion, Sampler, Setting
 from hspace.directions import Direction, Directions, Edit, Term
 from hspace.errors import HspaceError
-from hspace.masks import as_masks
+from hspace.masks import as_masks, grid_of
 from hspace.models import Denoiser
 from hspace.plot import strip
 
@@ -153,11 +153,12 @@ def command(
 
 def mask_for(text: str, model: Denoiser, setting: Setting) -> Float[Tensor, "y x"]:
     """`--mask` at the resolution of what directions of a setting move, by averaging over the area of each cell."""
-    if len(setting.h_shape) != 3:
-        raise HspaceError(f"--mask needs an h with height and width, not one of shape {setting.h_shape}")
     height, width = model.image_shape[1:]
+    grid = grid_of(setting.h_shape, (height, width))
+    if grid is None:
+        raise HspaceError(f"--mask needs an h with height and width, not one of shape {setting.h_shape}")
     whole = as_masks(text, (height, width), scale=model.latent_scale)
-    return interpolate(whole[None], size=setting.h_shape[1:], mode="area")[0, 0]
+    return interpolate(whole[None], size=grid, mode="area")[0, 0]
 
 
 def _named(text: str, directions: Directions, opened: dict[Path, Directions]) -> Direction:

@@ -125,7 +125,7 @@ def command(
     directions.save(out)
     say(
         f"{len(directions)} directions in {out}: {int(jacobian.products_.sum())} products with the Jacobian "
-        f"({jacobian.route_}), largest residual {float(jacobian.residuals_.max()):.1e}"
+        f"({jacobian.route_}; {jacobian.decoding_}), largest residual {float(jacobian.residuals_.max()):.1e}"
     )
     if figure is not None:
         with writing(figure) as partial:
