@@ -34,7 +34,7 @@ def test_measured_here(run: Run, tiny_folder: Path) -> None:
 
 
 def test_for_another_gpu(run: Run, tiny_folder: Path) -> None:
-    result = run("plan", "-m", tiny_folder, *SMALL, "--tflops", 1e-6, "--processes", "4")
+    result = run("plan", "-m", tiny_folder, *SMALL, "--tflops", 1e-6, "--processes", "4", "--dtype", "float16")
     assert result.exit_code == 0, result.output
     model = hspace.load(tiny_folder, device="cpu")
     sampler = hspace.Sampler(model, steps=3)
@@ -65,3 +65,29 @@ def test_what_can_not_be_planned_is_said_in_a_line(
     assert result.exit_code == 2
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_a_network_that_looks_at_its_numbers_can_not_be_counted(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    options = ("-m", "own.py:model", "-s", 2, "-n", 100, "-k", 2)
+    result = run("plan", *options, "--tflops", 1)
+    assert result.exit_code == 2
+    assert re.search(r"custom can't be counted without numbers \(.+\): leave out --tflops", result.stderr)
+    assert run("plan", *options, "--device", "cpu").exit_code == 0
+
+
+OWN = """
+import torch
+from hspace import Denoiser
+
+class Network(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = torch.nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x_t, timesteps):
+        return self.inner(x_t) if float(x_t.abs().max()) < 1e9 else x_t
+
+def model():
+    return Denoiser(Network(), torch.linspace(0.999, 0.01, 100), image_shape=(3, 8, 8), tap="inner")
+"""
