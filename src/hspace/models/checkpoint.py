@@ -24,7 +24,7 @@ from hspace.models.quiet import quietly
 
 __all__ = ["denoiser_of_folder", "download"]
 
-_NEEDS_TEXT = ("UNet2DConditionModel", "PixArtTransformer2DModel")
+_NEEDS_TEXT = ("UNet2DConditionModel", "PixArtTransformer2DModel", "SD3Transformer2DModel")
 _LEFT_OUT = ("safety_checker", "feature_extractor", "image_encoder")
 
 
