@@ -113,7 +113,7 @@ def _pipeline(folder: Path, network_name: str, network: nn.Module, autoencoder: 
     if find_spec("transformers") is None:
         raise HspaceError(f"{folder}: text-to-image needs transformers: pip install 'hspace[transformers]'")
     given = {network_name: network, **{name: autoencoder for name in AUTOENCODERS if name in index}}
-    left_out = {name: None for name in _LEFT_OUT if name in index}
+    left_out = {name: None for name, part in index.items() if name in _LEFT_OUT or part == [None, None]}
     try:
         with quietly("diffusers", "transformers"):
             pipeline: Any = diffusers.DiffusionPipeline.from_pretrained(
