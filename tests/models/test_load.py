@@ -176,7 +176,10 @@ def test_a_hub_id_without_a_network_is_its_local_copy(
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("faces65", "unknown model 'faces65': the bundled models are faces64; .* hub ids look like owner/name"),
+        (
+            "faces65",
+            "unknown model 'faces65': there is no folder of that name, .* faces64; hub ids look like owner/name",
+        ),
         ("a/b/c", "unknown model 'a/b/c'"),
         ("no good/name!", "unknown model 'no good/name!': .* no hub id"),
         ("nobody/nothing", "can't get model 'nobody/nothing' from the hub .* the bundled models are faces64"),
@@ -185,6 +188,7 @@ def test_a_hub_id_without_a_network_is_its_local_copy(
         (tiny.unet(), "UNet2DModel is no model: .* a pair"),
         ((tiny.PlainNetwork(), tiny.scheduler()), "found PlainNetwork; wrap a network of your own in hspace.Denoiser"),
         ((tiny.unet(), ScoreSdeVeScheduler()), "ScoreSdeVeScheduler has no alphas_cumprod"),
+        ((tiny.unet(class_embed_type="timestep"), tiny.scheduler()), "a class embedding of type 'timestep' isn't"),
         ((tiny.unet(sample_size=None), tiny.scheduler()), "configuration has no sample_size"),
     ],
 )
@@ -211,17 +215,17 @@ def truncate(path: Path, keep: float) -> None:
 
 DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "empty": (lambda f: (shutil.rmtree(f), f.mkdir()), "no model: expected unet/config.json or config.json"),
-    "no configuration": (lambda f: (f / "unet" / "config.json").unlink(), "no model: expected unet/config.json"),
+    "no configuration": (lambda f: (f / "unet" / "config.json").unlink(), "tiny/unet: no model: expected config.json"),
     "no JSON": (lambda f: (f / "unet" / "config.json").write_text("{"), r"config.json is no JSON"),
     "JSON of another kind": (
         lambda f: (f / "unet" / "config.json").write_text("[1]"),
         r"config.json is no JSON object",
     ),
     "another class": (
-        lambda f: edit_json(f / "unet" / "config.json", _class_name="AutoencoderKL"),
-        "expected one of UNet2DModel, .*, found AutoencoderKL",
+        lambda f: edit_json(f / "unet" / "config.json", _class_name="UNet2DConditionModel"),
+        "a UNet2DConditionModel needs its text encoder: expected model_index.json",
     ),
-    "no scheduler": (lambda f: shutil.rmtree(f / "scheduler"), "no schedule: expected scheduler_config.json"),
+    "no scheduler": (lambda f: shutil.rmtree(f / "scheduler"), "no schedule: expected scheduler/scheduler_config.json"),
     "unknown scheduler": (
         lambda f: edit_json(f / "scheduler" / "scheduler_config.json", _class_name="OtherScheduler"),
         "diffusers has no scheduler OtherScheduler",
@@ -234,10 +238,16 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda f: edit_json(f / "scheduler" / "scheduler_config.json", beta_schedule="sideways"),
         "scheduler: the schedule can't be used .*sideways",
     ),
-    "no weights": (lambda f: (f / "unet" / WEIGHTS).unlink(), "unet: the weights can't be read"),
-    "truncated weights": (lambda f: truncate(f / "unet" / WEIGHTS, 0.6), "unet: the weights can't be read"),
-    "truncated header": (lambda f: truncate(f / "unet" / WEIGHTS, 0.01), "unet: the weights can't be read"),
-    "empty weights": (lambda f: truncate(f / "unet" / WEIGHTS, 0), "unet: the weights can't be read"),
+    "no weights": (lambda f: (f / "unet" / WEIGHTS).unlink(), "unet: no weights: expected diffusion_pytorch_model"),
+    "truncated weights": (
+        lambda f: truncate(f / "unet" / WEIGHTS, 0.6),
+        "truncated: expected at least 60876 bytes, found 36525",
+    ),
+    "truncated header": (
+        lambda f: truncate(f / "unet" / WEIGHTS, 0.01),
+        "truncated: expected at least 13808 bytes, found 608",
+    ),
+    "empty weights": (lambda f: truncate(f / "unet" / WEIGHTS, 0), "truncated: expected at least 8 bytes, found 0"),
     "wrong shape": (
         lambda f: edit_weights(f / "unet" / WEIGHTS, lambda w: w.update({"conv_out.bias": torch.zeros(5)})),
         "unet: the weights can't be read .*conv_out.bias",
@@ -272,6 +282,26 @@ def test_damaged_folders_are_one_clear_line(folder: Path, damage: Callable[[Path
         hspace.load(folder, device="cpu")
     assert str(folder) in str(caught.value) or "tiny:" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_text_conditional_network_without_its_text_encoder_is_refused() -> None:
+    class Pipeline:
+        unet = UNet2DConditionModel(
+            sample_size=8,
+            block_out_channels=(4, 8),
+            layers_per_block=1,
+            norm_num_groups=2,
+            cross_attention_dim=4,
+            attention_head_dim=2,
+            down_block_types=("DownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "UpBlock2D"),
+        )
+        scheduler = tiny.scheduler()
+
+    with pytest.raises(
+        HspaceError, match="Pipeline has no encode_prompt, text_encoder, tokenizer: prompts need the whole"
+    ):
+        hspace.load(Pipeline())
 
 
 def test_a_file_is_no_folder(folder: Path) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from hspace.cli import (
     benchmark,
+    check,
     convert,
     demo,
     edit,
@@ -18,6 +19,7 @@ from hspace.cli import (
     jacobian,
     learn,
     pca,
+    plan,
     report,
     sample,
     serve,
@@ -53,6 +55,8 @@ _COMMANDS = (
     report,
     benchmark,
     inspect,
+    plan,
+    check,
     convert,
 )
 for module in _COMMANDS:

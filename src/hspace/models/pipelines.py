@@ -10,7 +10,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -31,8 +32,9 @@ from hspace.models.conditioning import Conditioner, Labels, Prompts, usual_guida
 from hspace.models.denoiser import Denoiser
 from hspace.models.networks import NETWORKS
 from hspace.models.prediction import alphas_of_flow
+from hspace.models.wrappers import network_of, unwrapped
 
-__all__ = ["AUTOENCODERS", "KINDS", "codec_of", "denoiser_of", "denoiser_of_pipeline"]
+__all__ = ["AUTOENCODERS", "KINDS", "NEED_TEXT", "check_network", "codec_of", "denoiser_of", "denoiser_of_pipeline"]
 
 AUTOENCODERS = ("vae", "vqvae")
 """Names of a pipeline's autoencoder."""
@@ -49,12 +51,14 @@ def denoiser_of_pipeline(pipeline: Any, *, model_id: str, tap: str | None) -> De
     Raises:
         HspaceError: Without a network or a scheduler, or with ones that aren't supported.
     """
-    network = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
+    network = network_of(pipeline)
     scheduler = getattr(pipeline, "scheduler", None)
     if not isinstance(network, nn.Module) or scheduler is None:
-        parts = ", ".join(getattr(pipeline, "components", {})) or "none"
+        components: Mapping[str, Any] = getattr(pipeline, "components", {})
+        parts = ", ".join(name if part is not None else f"{name} (None)" for name, part in components.items())
         raise HspaceError(
-            f"{type(pipeline).__name__} is no model: expected .unet (or .transformer) and .scheduler; it has {parts}"
+            f"{type(pipeline).__name__} is no model: expected .unet (or .transformer) and .scheduler; "
+            f"it has {parts or 'neither'}"
         )
     autoencoder = next((part for name in AUTOENCODERS if (part := getattr(pipeline, name, None)) is not None), None)
     codec, notes = (None, ()) if autoencoder is None else codec_of(autoencoder)
@@ -104,6 +108,7 @@ def denoiser_of(
         HspaceError: Another kind of network, without a size or made for more than x_t; a scheduler without
             alphas_cumprod.
     """
+    network = unwrapped(network)
     config: Any = getattr(network, "config", None)
     kind = next((conditioner_of for kind, conditioner_of in KINDS.items() if isinstance(network, kind)), None)
     if kind is None:
@@ -112,11 +117,9 @@ def denoiser_of(
             f"{model_id}: expected one of {known}, found {type(network).__name__}; "
             "wrap a network of your own in hspace.Denoiser"
         )
-    if config.get("out_channels") not in (None, config.in_channels, 2 * config.in_channels):
-        raise HspaceError(
-            f"{model_id}: the network takes {config.in_channels} channels and returns {config.out_channels}: "
-            "it needs more than x_t (for inpainting, say), which isn't supported"
-        )
+    check_network(type(network), config, model_id)
+    if any(weight.is_meta for weight in network.parameters()):
+        raise HspaceError(f"{model_id}: the weights are offloaded: load the pipeline without sequential offload")
     flow = isinstance(scheduler, FlowMatchEulerDiscreteScheduler)
     alphas_cumprod = _alphas_of_flow(scheduler.config) if flow else getattr(scheduler, "alphas_cumprod", None)
     if alphas_cumprod is None:
@@ -126,8 +129,6 @@ def denoiser_of(
     if options.get("clip_sample") or options.get("thresholding"):
         notes = (*notes, "clip_sample is switched off: clipping x_0 would hide what a direction does")
     size = config.sample_size
-    if size is None:
-        raise HspaceError(f"{model_id}: the UNet's configuration has no sample_size, so that pictures have no size")
     height, width = (size, size) if isinstance(size, int) else size
     return Denoiser(
         network,
@@ -143,6 +144,35 @@ def denoiser_of(
         model_id=model_id,
         notes=notes,
     )
+
+
+def check_network(kind: Any, config: Mapping[str, Any], title: str) -> None:
+    """Whether a network is one that is supported, by its configuration alone.
+
+    Args:
+        kind: Its class, in `KINDS`.
+        config: As in config.json; what is not in it is the class' default.
+        title: Of the model, for errors.
+
+    Raises:
+        HspaceError: It takes more than x_t and t, or x_t has no size.
+    """
+    options = inspect.signature(kind.__init__).parameters
+    config = {**{name: option.default for name, option in options.items()}, **config}
+    taken, returned = config["in_channels"], config.get("out_channels")
+    if returned not in (None, taken, 2 * taken):
+        raise HspaceError(
+            f"{title}: the network takes {taken} channels and returns {returned}: "
+            "it needs more than x_t (for inpainting, say), which isn't supported"
+        )
+    if config.get("sample_size") is None:
+        raise HspaceError(f"{title}: the network's configuration has no sample_size, so that pictures have no size")
+    if issubclass(kind, UNet2DConditionModel):
+        more = {key: config.get(key) for key in ("addition_embed_type", "class_embed_type", "encoder_hid_dim_type")}
+        more = {key: value for key, value in more.items() if value not in (None, "text_time")}
+        if more:
+            found = ", ".join(f"{key} {value}" for key, value in more.items())
+            raise HspaceError(f"{title}: the network takes more than a prompt ({found}), which isn't supported")
 
 
 def _middle(network: nn.Module) -> str:
@@ -194,3 +224,6 @@ KINDS: dict[Any, Callable[[nn.Module, Any, str], Conditioner | None]] = {
     SD3Transformer2DModel: _prompts,
 }
 """Networks, and what each is told beside x_t and t."""
+
+NEED_TEXT = tuple(kind.__name__ for kind, conditioner_of in KINDS.items() if conditioner_of is _prompts)
+"""Names of those that need text encoders."""

@@ -12,6 +12,7 @@ from hspace.errors import HspaceError
 from hspace.hub import short
 from hspace.models.conditioning.branches import Branches, Inputs
 from hspace.models.conditioning.condition import Condition
+from hspace.models.wrappers import network_of
 
 __all__ = ["Prompts", "usual_guidance_scale"]
 
@@ -41,6 +42,9 @@ class Prompts:
         kind = _kind(pipeline)
         if encode is None and kind not in KINDS:
             raise HspaceError(f"{type(pipeline).__name__}: prompts of a {kind} aren't supported")
+        lacking = [name for name in ("encode_prompt", "text_encoder", "tokenizer") if not _has(pipeline, name)]
+        if encode is None and lacking:
+            raise HspaceError(f"{type(pipeline).__name__} has no {', '.join(lacking)}: prompts need the whole pipeline")
         self._encode = encode or KINDS[kind]
 
     def branches(self, condition: Condition) -> Branches:
@@ -68,10 +72,15 @@ def usual_guidance_scale(kind: Any) -> float:
 
 
 def _kind(pipeline: Any) -> str:
-    network: Any = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
+    network = network_of(pipeline)
     if type(network).__name__ == "UNet2DConditionModel" and network.config.addition_embed_type == "text_time":
         return "UNet2DConditionModel with text_time"
     return type(network).__name__
+
+
+def _has(pipeline: Any, name: str) -> bool:
+    """Some pipelines have a second text encoder only."""
+    return any(getattr(pipeline, each, None) is not None for each in (name, f"{name}_2"))
 
 
 def _device(pipeline: Any) -> torch.device:
@@ -138,8 +147,7 @@ def _pixart(pipeline: Any, condition: Condition) -> Encoded:
 
 
 def _picture_size(pipeline: Any) -> tuple[int, int]:
-    network = getattr(pipeline, "unet", None) or pipeline.transformer
-    size = network.config.sample_size
+    size = network_of(pipeline).config.sample_size
     height, width = (size, size) if isinstance(size, int) else size
     return height * pipeline.vae_scale_factor, width * pipeline.vae_scale_factor
 
