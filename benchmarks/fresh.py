@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 import hspace
-from benchmarks.measure import Options, peak, peak_from_here, synchronize
+from benchmarks.measure import Options, peak, synchronize
+from hspace.planning.memory import peak_from_here
 
 Found = dict[str, float]
 

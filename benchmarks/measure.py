@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 
 import hspace
+from hspace.planning import memory
 
 Work = Callable[[], object]
 
@@ -135,22 +132,4 @@ def synchronize() -> None:
 
 def peak(device: str) -> float:
     """Peak memory of this process since `peak_from_here`, or so far, MB: of the GPU, or resident."""
-    if device.startswith("cuda"):
-        return torch.cuda.max_memory_allocated() / 2**20
-    if _STATUS.exists():  # getrusage's maximum begins with that of the process that started this one
-        line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) / 2**10
-    per_mb = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / per_mb
-
-
-def peak_from_here(device: str) -> None:
-    """Forgets earlier peaks, where the system can."""
-    if device.startswith("cuda"):
-        torch.cuda.reset_peak_memory_stats()
-    elif _STATUS.exists():
-        with contextlib.suppress(OSError):
-            _STATUS.with_name("clear_refs").write_text("5")
-
-
-_STATUS = Path("/proc/self/status")
+    return memory.peak(device) / 2**20

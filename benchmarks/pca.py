@@ -44,8 +44,8 @@ def measured_share(sampler: hspace.Sampler, samples: int, components: int, joint
             return n
 
     class Timed(hspace.PCA):
-        def _empty(self, device: torch.device) -> Sketches:
-            empty = super()._empty(device)
+        def sketches(self, device: torch.device | str) -> Sketches:
+            empty = super().sketches(device)
             return TimedSketches(empty.rank, empty.witnesses, device)
 
         def finish(self) -> hspace.PCA:

@@ -19,7 +19,10 @@ from diffusers import (
     DDPMScheduler,
     DiTPipeline,
     DiTTransformer2DModel,
+    FlowMatchEulerDiscreteScheduler,
     LDMPipeline,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
@@ -128,6 +131,46 @@ def stable_diffusion_xl(seed: int = 0, *, scheduler: Any = None, **config: Any) 
             unet=unet.eval(),
             scheduler=scheduler or DDIMScheduler(**STABLE_DIFFUSION_NOISE),
             add_watermarker=False,
+        )
+    )
+
+
+def stable_diffusion_3(seed: int = 0, *, shift: float = 3.0, **config: Any) -> StableDiffusion3Pipeline:
+    """Flow matching with a transformer of text and picture; without the third text encoder, which may be left out.
+
+    Args:
+        seed: Of the weights.
+        shift: Of the schedule.
+        config: Of the transformer.
+    """
+    options = {
+        "sample_size": LATENT_SIZE,
+        "patch_size": 2,
+        "in_channels": 4,
+        "out_channels": 4,
+        "num_layers": 3,
+        "attention_head_dim": 4,
+        "num_attention_heads": 2,
+        "caption_projection_dim": 8,
+        "joint_attention_dim": 2 * TEXT_WIDTH,
+        "pooled_projection_dim": 2 * TEXT_WIDTH,
+        "pos_embed_max_size": LATENT_SIZE,
+    }
+    with _seeded(seed):
+        transformer = SD3Transformer2DModel(**{**options, **config})
+        vae = AutoencoderKL(**_autoencoder(latent_channels=4), shift_factor=0.06, scaling_factor=1.5)
+        encoders = [CLIPTextModelWithProjection(_text_config(projection_dim=TEXT_WIDTH)).eval() for _ in range(2)]
+    return _quiet(
+        StableDiffusion3Pipeline(
+            transformer=transformer.eval(),
+            scheduler=FlowMatchEulerDiscreteScheduler(shift=shift),
+            vae=vae.eval(),
+            text_encoder=encoders[0],
+            tokenizer=tokenizer(model_max_length=TOKENS),
+            text_encoder_2=encoders[1],
+            tokenizer_2=tokenizer(model_max_length=TOKENS),
+            text_encoder_3=None,
+            tokenizer_3=None,
         )
     )
 

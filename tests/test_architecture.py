@@ -18,14 +18,16 @@ MAY_IMPORT = {
     "directions": BASE | {"diffusion"},
     "learning": BASE | {"diffusion"},
     "discovery": BASE | {"models", "diffusion", "directions", "learning", "attributes"},
+    "planning": BASE | {"models", "diffusion", "discovery"},
     "faces": BASE,
     "attributes": BASE | {"faces"},
+    "testing": BASE | {"models", "diffusion", "directions"},
     "evaluation": BASE | {"diffusion", "directions", "attributes"},
     "benchmark": BASE | {"models", "diffusion", "directions", "discovery", "attributes", "faces", "evaluation"},
     "plot": BASE | {"diffusion", "directions"},
     "report": BASE | {"directions", "evaluation"},
 }
-MAY_IMPORT["app"] = BASE | set(MAY_IMPORT)
+MAY_IMPORT["app"] = BASE | (set(MAY_IMPORT) - {"testing"})
 
 
 def imported_rooms(file: Path) -> set[str]:

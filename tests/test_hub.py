@@ -22,6 +22,11 @@ def test_a_configuration_is_an_object(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(HspaceError, match=message):
             read_json(path, "")
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(HspaceError, match=r"is a git-lfs pointer, no JSON: run `git lfs pull` in its repository$"):
+        read_json(path, "")
+    with pytest.raises(HspaceError, match=r"can't be read \(Is a directory\)$"):
+        read_json(tmp_path, "")
 
 
 @pytest.mark.parametrize("name", ["plain", "a/b/c", "", "no good/name!", "nobody/nothing"])
@@ -49,4 +54,6 @@ def test_a_copy_of_the_wanted_files_only_is_found_again_without_a_network(
 
     monkeypatch.setattr(huggingface_hub, "model_info", no_network)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", incomplete)
-    assert snapshot("nobody/tiny", list, "what else") == (tmp_path, (), None)
+    found = snapshot("nobody/tiny", list, "what else")
+    assert (found.folder, found.files, found.revision) == (tmp_path, (), None)
+    assert found.problem == "it can't be reached, is there a network? no network"

@@ -10,6 +10,9 @@
 "h" is the activation of the denoiser's U-Net at its bottleneck, over all timesteps of the reverse process.
 """
 
+from importlib import import_module
+from typing import Any
+
 from hspace import plot
 from hspace.diffusion import Sampler, backpropagate
 from hspace.directions import Direction, Directions, Edit, Recipe, swap, transfer
@@ -43,3 +46,10 @@ __all__ = [
     "swap",
     "transfer",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`hspace.testing` is imported when it is asked for."""
+    if name == "testing":
+        return import_module("hspace.testing")
+    raise AttributeError(f"module 'hspace' has no attribute {name!r}")

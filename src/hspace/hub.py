@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,9 +11,16 @@ from typing import Any, NamedTuple
 
 from hspace.errors import HspaceError
 
-__all__ = ["Snapshot", "read_json", "short", "snapshot"]
+__all__ = ["AGAIN", "POINTER", "Snapshot", "read_json", "short", "snapshot"]
+
+AGAIN = "the download broke off perhaps: download it again"
+"""What to do about files that are missing or damaged, for errors."""
+
+POINTER = b"version https://git-lfs"
+"""What a file begins with that git-lfs has yet to get."""
 
 _TIMEOUT = 10  # seconds for the hub's first answer
+_LOG_IN = "log in by `hf auth login` or HF_TOKEN"
 
 
 class Snapshot(NamedTuple):
@@ -22,17 +30,20 @@ class Snapshot(NamedTuple):
         folder: Where it is.
         files: All that the repository has, downloaded or not; none where the hub did not answer.
         revision: Its commit; None where the hub did not answer.
+        problem: Why it did not; None where it did.
     """
 
     folder: Path
     files: tuple[str, ...] = ()
     revision: str | None = None
+    problem: str | None = None
 
 
 def snapshot(hub_id: str, wanted: Callable[[Sequence[str]], list[str]], known: str) -> Snapshot:
     """The local copy of a hub repository, downloaded if need be.
 
-    The hub is asked first, so that an interrupted download goes on; without a network the local copy has to do.
+    The hub is asked first, so that an interrupted download goes on; where it does not answer, or no longer has the
+    repository, the local copy has to do, as much of it as there is.
 
     Args:
         hub_id: owner/name.
@@ -40,13 +51,15 @@ def snapshot(hub_id: str, wanted: Callable[[Sequence[str]], list[str]], known: s
         known: What else the name could have been, for errors.
 
     Raises:
-        HspaceError: No such repository, a gated one, or no network and no local copy.
+        HspaceError: No such repository, a private or gated one, or no network, and no local copy.
     """
     from huggingface_hub import model_info, snapshot_download
     from huggingface_hub.errors import HFValidationError
 
     if hub_id.count("/") != 1:
-        raise HspaceError(f"unknown model {hub_id!r}: {known}; hub ids look like owner/name")
+        address = re.search(r"huggingface\.co/([^/\s]+/[^/?#\s]+)", hub_id)
+        example = f"owner/name, this one {address[1]}" if address else "owner/name"
+        raise HspaceError(f"unknown model {hub_id!r}: {known}; hub ids look like {example}")
     try:
         info = model_info(hub_id, timeout=_TIMEOUT)
         files = tuple(file.rfilename for file in info.siblings or ())
@@ -54,13 +67,46 @@ def snapshot(hub_id: str, wanted: Callable[[Sequence[str]], list[str]], known: s
         return Snapshot(Path(snapshot_download(hub_id, allow_patterns=wanted(files))), files, info.sha)
     except HFValidationError as error:
         raise HspaceError(f"unknown model {hub_id!r}: {known} and it is no hub id") from error
+    except HspaceError:  # of `wanted`
+        raise
     except Exception as error:  # the hub's client has a dozen kinds for "not there" and "no network"
+        problem = _problem(error)
         try:
-            return Snapshot(Path(snapshot_download(hub_id, local_files_only=True)))
+            return Snapshot(Path(snapshot_download(hub_id, local_files_only=True)), problem=problem)
         except OSError as local:
             if part := getattr(local, "snapshot_path", None):  # of what was not asked for some is not there
-                return Snapshot(Path(part))
-            raise HspaceError(f"can't get model {hub_id!r} from the hub ({short(error)}); {known}") from error
+                return Snapshot(Path(part), problem=problem)
+            raise HspaceError(
+                f"can't get model {hub_id!r} from the hub ({problem}), and there is no copy of it here; {known}"
+            ) from error
+
+
+def _problem(error: BaseException) -> str:
+    """What an error of the hub's client comes to, and what to do about it.
+
+    Clients before 1.0 went through requests, later ones go through httpx: what their errors have in common are names.
+    """
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if "LocalEntryNotFoundError" in kinds and error.__cause__ is not None:
+        return _problem(error.__cause__)
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if "OfflineModeIsEnabled" in kinds:
+        return "HF_HUB_OFFLINE is set"
+    if "GatedRepoError" in kinds:
+        return f"it is gated: accept its terms on its page there, and {_LOG_IN}"
+    if "RepositoryNotFoundError" in kinds:
+        return f"there is no such model, or a private one: then {_LOG_IN}"
+    if status in (401, 403):
+        return f"it refuses access: {_LOG_IN}"
+    if status == 429:
+        return "it has too many requests from here: try again in some minutes"
+    if isinstance(status, int):
+        return f"it answers with error {status}: try again later"
+    if kinds & {"TimeoutException", "Timeout"}:
+        return "it does not answer: try again later"
+    if kinds & {"ConnectError", "ConnectionError", "ProxyError", "NetworkError", "ProtocolError"}:
+        return f"it can't be reached, is there a network? {short(error)}"
+    return short(error)
 
 
 def read_json(path: Path, missing: str) -> dict[str, Any]:
@@ -69,18 +115,24 @@ def read_json(path: Path, missing: str) -> dict[str, Any]:
     Raises:
         HspaceError: There is no such file (the message is `missing`), or it holds something else.
     """
-    if not path.is_file():
-        raise HspaceError(missing)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise HspaceError(f"{path} is no JSON ({short(error)})") from error
+        content = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise HspaceError(missing) from error
+    except OSError as error:
+        raise HspaceError(f"{path} can't be read ({error.strerror})") from error
+    if content.startswith(POINTER):
+        raise HspaceError(f"{path} is a git-lfs pointer, no JSON: run `git lfs pull` in its repository")
+    try:
+        data = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise HspaceError(f"{path} is no JSON ({short(error)}); {AGAIN}") from error
     if not isinstance(data, dict):
         raise HspaceError(f"{path} is no JSON object but {type(data).__name__}")
     return data
 
 
-def short(error: Exception) -> str:
+def short(error: BaseException) -> str:
     r"""What an error of another library says, on one line and no longer than people read.
 
     Example:

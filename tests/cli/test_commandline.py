@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 import hspace
 from hspace.cli import app
 from hspace.cli.commandline import Remembered, command_line
+from hspace.cli.grouped import grouped
 from hspace.directions import Directions
 from hspace.report.reproduce import reproduce
 
@@ -52,7 +53,7 @@ def test_parsed_again_it_is_the_same(data: st.DataObject) -> None:
     group: Any = get_command(app)
     name = data.draw(st.sampled_from(sorted(group.commands)))
     module = {"app": "serve"}.get(name, name)
-    hints = get_type_hints(import_module(f"hspace.cli.{module}").command)
+    hints = get_type_hints(grouped(import_module(f"hspace.cli.{module}").command))
     options: list[list[str]] = []
     arguments: list[str] = []
     for parameter in group.commands[name].params:

@@ -180,7 +180,7 @@ def test_unreadable_pictures(run: Run, tiny_folder: Path, album: Path) -> None:
         (("--scorer", "{own}:colours", "-n", 6), "6 samples are too few for 100 at each end"),
         (("--scorer", "{own}:colours", "-n", 0), "--samples must be at least 1, not 0"),
         (("--scorer", "{own}:nothing", "-n", 6), "has no function 'nothing'"),
-        (("--scorer", "portraits", "--prompt", "smile"), "--prompt must look like"),
+        (("--scorer", "portraits", "--clip-prompt", "smile"), "--clip-prompt must look like"),
         (("--scorer", "portraits", "--classifier", "forest"), "--classifier must be one of mean, svm, logistic"),
         (("--scorer", "portraits", "--space", "w"), "--space must be one of h, noise"),
         (("--positive", "light", "--negative", "dark", "--fit", "squeeze"), "--fit must be one of crop, fit, stretch"),

@@ -54,6 +54,7 @@ def test_a_step_reads_nothing_back_and_is_sent_its_noise_only(
     direction = hspace.Direction(vectors, sampler.setting(), "d")
     mask = torch.ones(model.h_shape[1:]) if masked else None
     edit = hspace.Edit.of(direction, 2.0, mask=mask, window=(sampler.timesteps[1], 0), injection=injection)
+    assert model.can_replay  # found out with numbers, once
     model.to("meta")
     with copies() as shapes:
         for _, x_0 in sampler.stream([0, 0, 1], [edit, None, edit], prefixes=Prefixes() if shared else None):

@@ -177,7 +177,10 @@ def test_a_hub_id_without_a_network_is_its_local_copy(
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("faces65", "unknown model 'faces65': the bundled models are faces64; .* hub ids look like owner/name"),
+        (
+            "faces65",
+            "unknown model 'faces65': there is no folder of that name, .* faces64; hub ids look like owner/name",
+        ),
         ("a/b/c", "unknown model 'a/b/c'"),
         ("no good/name!", "unknown model 'no good/name!': .* no hub id"),
         ("nobody/nothing", "can't get model 'nobody/nothing' from the hub .* the bundled models are faces64"),
@@ -186,7 +189,7 @@ def test_a_hub_id_without_a_network_is_its_local_copy(
         (tiny.unet(), "UNet2DModel is no model: .* a pair"),
         ((tiny.PlainNetwork(), tiny.scheduler()), "found PlainNetwork; wrap a network of your own in hspace.Denoiser"),
         ((tiny.unet(), ScoreSdeVeScheduler()), "ScoreSdeVeScheduler has no alphas_cumprod"),
-        ((tiny.unet(num_class_embeds=3), tiny.scheduler()), "class-conditional models aren't supported"),
+        ((tiny.unet(class_embed_type="timestep"), tiny.scheduler()), "a class embedding of type 'timestep' isn't"),
         ((tiny.unet(sample_size=None), tiny.scheduler()), "configuration has no sample_size"),
     ],
 )
@@ -213,7 +216,7 @@ def truncate(path: Path, keep: float) -> None:
 
 DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "empty": (lambda f: (shutil.rmtree(f), f.mkdir()), "no model: expected unet/config.json or config.json"),
-    "no configuration": (lambda f: (f / "unet" / "config.json").unlink(), "no model: expected unet/config.json"),
+    "no configuration": (lambda f: (f / "unet" / "config.json").unlink(), "tiny/unet: no model: expected config.json"),
     "no JSON": (lambda f: (f / "unet" / "config.json").write_text("{"), r"config.json is no JSON"),
     "JSON of another kind": (
         lambda f: (f / "unet" / "config.json").write_text("[1]"),
@@ -221,9 +224,9 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "another class": (
         lambda f: edit_json(f / "unet" / "config.json", _class_name="UNet2DConditionModel"),
-        "expected an unconditional UNet2DModel, found UNet2DConditionModel",
+        "a UNet2DConditionModel needs its text encoder: expected model_index.json",
     ),
-    "no scheduler": (lambda f: shutil.rmtree(f / "scheduler"), "no schedule: expected scheduler_config.json"),
+    "no scheduler": (lambda f: shutil.rmtree(f / "scheduler"), "no schedule: expected scheduler/scheduler_config.json"),
     "unknown scheduler": (
         lambda f: edit_json(f / "scheduler" / "scheduler_config.json", _class_name="OtherScheduler"),
         "diffusers has no scheduler OtherScheduler",
@@ -236,10 +239,16 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda f: edit_json(f / "scheduler" / "scheduler_config.json", beta_schedule="sideways"),
         "scheduler: the schedule can't be used .*sideways",
     ),
-    "no weights": (lambda f: (f / "unet" / WEIGHTS).unlink(), "unet: the weights can't be read"),
-    "truncated weights": (lambda f: truncate(f / "unet" / WEIGHTS, 0.6), "unet: the weights can't be read"),
-    "truncated header": (lambda f: truncate(f / "unet" / WEIGHTS, 0.01), "unet: the weights can't be read"),
-    "empty weights": (lambda f: truncate(f / "unet" / WEIGHTS, 0), "unet: the weights can't be read"),
+    "no weights": (lambda f: (f / "unet" / WEIGHTS).unlink(), "unet: no weights: expected diffusion_pytorch_model"),
+    "truncated weights": (
+        lambda f: truncate(f / "unet" / WEIGHTS, 0.6),
+        "truncated: expected at least 60876 bytes, found 36525",
+    ),
+    "truncated header": (
+        lambda f: truncate(f / "unet" / WEIGHTS, 0.01),
+        "truncated: expected at least 13808 bytes, found 608",
+    ),
+    "empty weights": (lambda f: truncate(f / "unet" / WEIGHTS, 0), "truncated: expected at least 8 bytes, found 0"),
     "wrong shape": (
         lambda f: edit_weights(f / "unet" / WEIGHTS, lambda w: w.update({"conv_out.bias": torch.zeros(5)})),
         "unet: the weights can't be read .*conv_out.bias",
@@ -276,7 +285,7 @@ def test_damaged_folders_are_one_clear_line(folder: Path, damage: Callable[[Path
     assert "\n" not in str(caught.value)
 
 
-def test_a_text_conditional_pipeline_is_refused() -> None:
+def test_a_text_conditional_network_without_its_text_encoder_is_refused() -> None:
     class Pipeline:
         unet = UNet2DConditionModel(
             sample_size=8,
@@ -290,7 +299,7 @@ def test_a_text_conditional_pipeline_is_refused() -> None:
         )
         scheduler = tiny.scheduler()
 
-    with pytest.raises(HspaceError, match="expected an unconditional UNet2DModel, found UNet2DConditionModel"):
+    with pytest.raises(HspaceError, match="a UNet2DConditionModel needs its text encoder: load the whole pipeline"):
         hspace.load(Pipeline())
 
 

@@ -37,7 +37,7 @@ class Meter(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.operations = 0
         self._one = 1
-        _ = model.h_shape  # takes a run of the encoder, once: not now and then among what is counted
+        _ = model.h_shape, model.can_replay  # take runs of the network, once: not now and then among what is counted
         x_t = torch.zeros(1, *model.image_shape, device=model.device, dtype=model.state_dtype)
         with torch.no_grad(), self:
             model.predict(x_t, 0)

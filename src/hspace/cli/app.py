@@ -9,6 +9,7 @@ import typer
 
 from hspace.cli import (
     benchmark,
+    check,
     convert,
     demo,
     edit,
@@ -18,6 +19,7 @@ from hspace.cli import (
     jacobian,
     learn,
     pca,
+    plan,
     report,
     sample,
     serve,
@@ -26,6 +28,7 @@ from hspace.cli import (
 )
 from hspace.cli.commandline import Remembered
 from hspace.cli.errors import one_line
+from hspace.cli.grouped import grouped
 from hspace.version import __version__
 
 __all__ = ["app", "main"]
@@ -52,11 +55,13 @@ _COMMANDS = (
     report,
     benchmark,
     inspect,
+    plan,
+    check,
     convert,
 )
 for module in _COMMANDS:
-    app.command(module.__name__.rpartition(".")[2], cls=Remembered)(one_line(module.command))
-app.command("app", cls=Remembered)(one_line(serve.command))
+    app.command(module.__name__.rpartition(".")[2], cls=Remembered)(one_line(grouped(module.command)))
+app.command("app", cls=Remembered)(one_line(grouped(serve.command)))
 
 
 def _version(wanted: bool) -> bool:

@@ -38,6 +38,7 @@ def command(
     unit_samples: Annotated[int, typer.Option(help="Samples for the unit of strength, out of the calls.")] = 50,
     seed: Annotated[int, typer.Option(help="Of random directions and of training.")] = 0,
     model: options.Model = "faces64",
+    asked: options.Asked = options.NOTHING,
     out: Annotated[Path, typer.Option("--out", "-o", help="JSON with everything.")] = Path("benchmark.json"),
     table_file: Annotated[Path | None, typer.Option("--table", help="Markdown: the table.")] = None,
     figure: Annotated[Path | None, typer.Option(help="PNG: the same as a picture.")] = None,
@@ -47,7 +48,7 @@ def command(
     tap: options.Tap = None,
     batch_size: options.BatchSize = None,
     device: options.Device = None,
-    dtype: options.Dtype = "float32",
+    computing: options.Computing = options.FLOAT32,
 ) -> None:
     """Compare all methods on the bundled model, whose factors are known; none gets more calls of the network.
 
@@ -60,7 +61,7 @@ def command(
         options.check_picture(figure)
     if samples < 2:
         raise HspaceError(f"--samples must be at least 2, not {samples}")
-    sampler = open_sampler(open_model(model, tap, device, dtype), steps, eta, start, batch_size)
+    sampler = open_sampler(open_model(model, tap, device, computing, asked), steps, eta, start, batch_size)
     expected = (3, IMAGE_SIZE, IMAGE_SIZE)
     if sampler.model.picture_shape != expected:
         raise HspaceError(

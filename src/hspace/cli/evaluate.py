@@ -85,13 +85,14 @@ def command(
     ] = 0.0,
     named: Annotated[Path | None, typer.Option(help="File: the directions under the names of what they move.")] = None,
     model: options.Model = "faces64",
+    asked: options.Asked = options.NOTHING,
     out: Annotated[Path, typer.Option("--out", "-o", help="JSON with everything.")] = Path("evaluation.json"),
     figure: Annotated[Path | None, typer.Option(help="PNG: the effect matrix.")] = None,
     batch_size: options.BatchSize = None,
     resume: options.Resume = False,
     save_every: options.SaveEvery = 60.0,
     device: options.Device = None,
-    dtype: options.Dtype = "float32",
+    computing: options.Computing = options.FLOAT32,
 ) -> None:
     """Measure what directions do to scores on fresh samples, against directions of chance of the same length.
 
@@ -106,7 +107,7 @@ def command(
         options.check_picture(figure)
     if named is not None and len(files) > 1:
         raise HspaceError("--named takes one file of directions")
-    sampler, directions, _ = opened(files, direction, model, batch_size, device, dtype)
+    sampler, directions, _ = opened(files, direction, model, batch_size, device, computing, asked)
     judge = load_scorer(scorer, device=device)
     wanted = Wanted(
         samples=samples,
@@ -125,7 +126,7 @@ def command(
         "version": __version__,
         "command": command_line(**NO_STATE),
         "setting": directions.setting.to_json(),
-        "dtype": dtype,
+        "dtype": computing.dtype,
         "scorer": scorer,
         "first_seed": first_seed,
         "unit_samples": unit_samples,
@@ -210,7 +211,13 @@ class Opened(NamedTuple):
 
 
 def opened(
-    files: list[Path], names: list[str] | None, model: str, batch_size: int | None, device: str | None, dtype: str
+    files: list[Path],
+    names: list[str] | None,
+    model: str,
+    batch_size: int | None,
+    device: str | None,
+    computing: options.Computing,
+    asked: options.Asked,
 ) -> Opened:
     """The directions of all files as one set; a name that is there twice gets that of its file."""
     sets = [Directions.load(file) for file in files]
@@ -232,7 +239,8 @@ def opened(
     if names:
         directions = directions[names]
     tap = directions.setting.tap if directions.setting.space == "h" else None
-    sampler = Sampler.on(open_model(model, tap, device, dtype), directions.setting, batch_size=batch_size)
+    denoiser = open_model(model, tap, device, computing, asked, directions.setting.condition)
+    sampler = Sampler.on(denoiser, directions.setting, batch_size=batch_size)
     return Opened(sampler, directions, homes)
 
 

@@ -37,7 +37,10 @@ def command(
         norms = direction.norms()
         means = [f"{float(values[:, i].mean()):.3f}" for values in directions.measured.values()]
         reach = f"{norms[0]:.3g} to {norms[-1]:.3g}"
-        listing.add_row(escape(direction.name), reach, *means, escape(_notes(direction)))
+        notes = _notes(direction)
+        if (condition := direction.setting.condition) != directions.setting.condition:
+            notes = "; ".join(filter(None, (f"found under {condition or 'no condition'}", notes)))
+        listing.add_row(escape(direction.name), reach, *means, escape(notes))
     console.print(listing)
     for command in dict.fromkeys(str(item.origin["command"]) for item in directions if "command" in item.origin):
         typer.echo(f"made by: {command}")  # whole, to be copied: a table would break it into lines
@@ -53,6 +56,7 @@ def _about(directions: Directions) -> dict[str, str]:
         "h": f"{setting.tap}, {' x '.join(map(str, setting.h_shape))}",
         "grid": f"{len(schedule)} steps, {reach}",
         "eta": f"{etas[0]:g}" if len(etas) == 1 else f"{etas[0]:g} to {etas[-1]:g}, one a step",
+        **({} if setting.condition is None else {"condition": str(setting.condition)}),
         "injection": setting.injection,
         "unit": f"strength 1 = one standard deviation of {'h, at every t' if setting.space == 'h' else 'x_T'}",
     }

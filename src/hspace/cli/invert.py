@@ -21,6 +21,7 @@ __all__ = ["command"]
 def command(
     pictures: Annotated[list[Path], typer.Argument(help="Picture files of any kind and size.")],
     model: options.Model = "faces64",
+    asked: options.Asked = options.NOTHING,
     out: Annotated[Path, typer.Option("--out", "-o", help="File of the inversion.")] = Path("photo.safetensors"),
     fit: Annotated[str, typer.Option(help="crop (the middle), fit (all of it, edges filled up), or stretch.")] = "crop",
     refine: Annotated[
@@ -37,7 +38,7 @@ def command(
     tap: options.Tap = None,
     batch_size: options.BatchSize = None,
     device: options.Device = None,
-    dtype: options.Dtype = "float32",
+    computing: options.Computing = options.FLOAT32,
 ) -> None:
     """Invert pictures: with eta > 0 exactly (edit-friendly DDPM), with eta 0 by DDIM inversion."""
     if fit not in get_args(Fit):
@@ -49,7 +50,7 @@ def command(
     pictures = [pictures[i] for i in kept]
     for reason in skipped.values():
         say(f"skipped {reason}")
-    denoiser = open_model(model, tap, device, dtype)
+    denoiser = open_model(model, tap, device, computing, asked)
     photos = read_photos(pictures, denoiser.picture_shape, fit=fit)  # type: ignore[arg-type]  # checked above
     sampler = open_sampler(denoiser, steps, eta, start, batch_size)
     seeds = range(first_seed, first_seed + len(pictures))

@@ -34,6 +34,7 @@ _SEEDS = 8  # fresh samples on which effects are measured
 
 def command(
     model: options.Model = "faces64",
+    asked: options.Asked = options.NOTHING,
     n: Annotated[int, typer.Option("--directions", "-k", help="How many to learn.")] = 10,
     kind: Annotated[str, typer.Option(help="global: a vector a timestep; block: a small network of h.")] = "global",
     parametrisation: Annotated[str, typer.Option(help="ortho, linear, or fixed: random, the control.")] = "ortho",
@@ -76,7 +77,7 @@ def command(
     injection: options.Injection = "symmetric",
     batch_size: options.BatchSize = None,
     device: options.Device = None,
-    dtype: options.Dtype = "float32",
+    computing: options.Computing = options.FLOAT32,
 ) -> None:
     """Learn directions that a network can tell apart in the pictures (after Zhang et al.), and save them.
 
@@ -99,7 +100,7 @@ def command(
     if picture is not None:
         options.check_picture(picture)
     judge = None if scorer is None else load_scorer(scorer, device=device)
-    sampler = open_sampler(open_model(model, tap, device, dtype), steps, eta, start, batch_size)
+    sampler = open_sampler(open_model(model, tap, device, computing, asked), steps, eta, start, batch_size)
     learned = Learned(
         n,
         kind=kind,  # type: ignore[arg-type]  # checked above, as the next

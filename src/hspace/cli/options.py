@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
 import torch
 import typer
@@ -13,11 +14,16 @@ from PIL import Image
 from hspace import diffusion
 from hspace.atomic import writing
 from hspace.errors import HspaceError
+from hspace.models import Shifted
 
 __all__ = [
+    "BFLOAT16",
+    "FLOAT32",
+    "NOTHING",
+    "Asked",
     "BatchSize",
+    "Computing",
     "Device",
-    "Dtype",
     "Eta",
     "Injection",
     "Model",
@@ -43,7 +49,6 @@ Tap = Annotated[
     str | None, typer.Option(help="Where h is: mid_block, before, middle, or any module's name. Default: the model's.")
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ... Default: the GPU if there is one.")]
-Dtype = Annotated[str, typer.Option(help="float32, bfloat16, float16 or float64: in which the network computes.")]
 Steps = Annotated[int, typer.Option("--steps", "-s", help="Steps of the reverse process.")]
 Eta = Annotated[str, typer.Option(help="0 (DDIM) to 1 (DDPM); or one number a step, separated by commas.")]
 Start = Annotated[int | None, typer.Option(help="Highest timestep of the grid. Default: the model's.")]
@@ -56,6 +61,68 @@ Resume = Annotated[
 ]
 SaveEvery = Annotated[float, typer.Option(help="Seconds from one saving of what was done so far to the next.")]
 BatchSize = Annotated[int | None, typer.Option(help="Samples in one pass. Default: automatic.")]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The condition of a text-to-image or class-conditional model, as `hspace.load` takes it.
+
+    A parameter of this type stands for one option a field, see `hspace.cli.grouped`.
+    """
+
+    prompt: Annotated[
+        str | None,
+        typer.Option(help="Of text-to-image models. Default: that of the directions or the photo."),
+    ] = None
+    negative_prompt: Annotated[str | None, typer.Option(help="Text to guide away from.")] = None
+    label: Annotated[int | None, typer.Option(help="Class, of class-conditional models.")] = None
+    guidance_scale: Annotated[
+        float | None, typer.Option(help="How strongly the prompt or class guides. Default: as usual for the model.")
+    ] = None
+    shift_in: Annotated[
+        str | None, typer.Option(help="Whether shifts go into both passes of guidance or into the conditional one.")
+    ] = None
+
+    def given(self) -> dict[str, Any]:
+        """What was asked for, in the words of `Denoiser.conditioned`.
+
+        Raises:
+            HspaceError: There is no such --shift-in.
+        """
+        if self.shift_in not in (None, *get_args(Shifted)):
+            raise HspaceError(f"--shift-in must be {' or '.join(get_args(Shifted))}, not {self.shift_in!r}")
+        found = {name: value for name, value in asdict(self).items() if value is not None}
+        return {"shifted" if name == "shift_in" else name: value for name, value in found.items()}
+
+
+NOTHING = Asked()
+
+
+@dataclass(frozen=True)
+class Computing:
+    """How the network computes, as `hspace.load` takes it; a group of options, as `Asked`."""
+
+    dtype: Annotated[
+        str, typer.Option(help="float32, bfloat16, float16 or float64: in which the network computes.")
+    ] = "float32"
+    channels_last: Annotated[
+        bool, typer.Option("--channels-last", help="Lay the network out channels last: often faster, other last bits.")
+    ] = False
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Run it through torch.compile: for long work on a GPU, other last bits.")
+    ] = False
+
+    def given(self) -> dict[str, Any]:
+        """In the words of `hspace.load`.
+
+        Raises:
+            HspaceError: There is no such --dtype.
+        """
+        return {**asdict(self), "dtype": parse_dtype(self.dtype)}
+
+
+FLOAT32 = Computing()
+BFLOAT16 = Computing("bfloat16")
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 

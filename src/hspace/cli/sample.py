@@ -21,6 +21,7 @@ __all__ = ["command"]
 
 def command(
     model: options.Model = "faces64",
+    asked: options.Asked = options.NOTHING,
     seeds: Annotated[str, typer.Option(help="Such as 0:16 or 3,5,8.")] = "0:16",
     out: Annotated[Path, typer.Option("--out", "-o", help="A PNG for all, or a folder for one PNG each.")] = Path(
         "samples.png"
@@ -32,7 +33,7 @@ def command(
     resume: options.Resume = False,
     save_every: options.SaveEvery = 60.0,
     device: options.Device = None,
-    dtype: options.Dtype = "float32",
+    computing: options.Computing = options.FLOAT32,
 ) -> None:
     """Draw samples of a model: one picture of them all, or one file each.
 
@@ -41,7 +42,7 @@ def command(
     chosen = options.parse_seeds(seeds)
     together = out.suffix.lower() == ".png"
     options.check_writable(out if together else out / f"{chosen[0]}.png")
-    denoiser = open_model(model, None, device, dtype)
+    denoiser = open_model(model, None, device, computing, asked)
     sampler = open_sampler(denoiser, steps, eta, start, batch_size)
 
     def write(seeds: tuple[int, ...], images: Tensor) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 import typer
 
-from hspace.cli.options import parse_dtype, parse_eta
+from hspace.cli.options import NOTHING, Asked, Computing, parse_eta
 from hspace.diffusion import Inversion, Sampler
+from hspace.errors import HspaceError
 from hspace.jobs import Checkpoint, world
-from hspace.models import Denoiser, load
+from hspace.models import Condition, Denoiser, load
 
 __all__ = ["NO_STATE", "checkpoint_for", "open_model", "open_sampler", "sampler_for", "say"]
 
@@ -19,10 +20,36 @@ NO_STATE = {"resume": None, "save_every": None}
 """For `reproducible`: the same command without a break comes to the same."""
 
 
-def open_model(name: str, tap: str | None, device: str | None, dtype: str) -> Denoiser:
-    """The model of `--model`, its notes said. Processes of a launcher find each other first."""
+def open_model(
+    name: str,
+    tap: str | None,
+    device: str | None,
+    computing: Computing,
+    asked: Asked = NOTHING,
+    found: Condition | None = None,
+) -> Denoiser:
+    """The model of `--model`, its notes said. Processes of a launcher find each other first.
+
+    Args:
+        name: Of `--model`.
+        tap: Where h is.
+        device: Of `--device`.
+        computing: In which precision, and how.
+        asked: Prompt or class.
+        found: That of directions, a photo or a recipe, which holds where nothing else is asked for.
+
+    Raises:
+        HspaceError: What `load` refuses; a class-conditional model without a class.
+    """
     world(device)
-    model = load(name, device=device, dtype=parse_dtype(dtype), tap=tap)
+    given = asked.given()
+    model = load(name, device=device, tap=tap, **computing.given())
+    if found is not None:
+        model = model.under(found)
+    if given:
+        model = model.conditioned(**given)
+    if model.conditioner is not None and model.condition is None:
+        raise HspaceError(f"{name} needs {model.conditioner.wanted}: give --label")
     for note in model.notes:
         say(f"note: {note}")
     return model

@@ -34,7 +34,7 @@ _WAYS: dict[str, tuple[set[str], set[str]]] = {  # what each needs, and what els
         {"photos", "labels", "column"},
         {"file_column", "threshold", "quantile", *_OF_PICTURES},
     ),
-    "--scorer": ({"scorer"}, {"attribute", "prompt", "samples", "extremes", "balance_by", "first_seed"}),
+    "--scorer": ({"scorer"}, {"attribute", "clip_prompt", "samples", "extremes", "balance_by", "first_seed"}),
 }
 
 
@@ -62,7 +62,7 @@ def command(
     attribute: Annotated[
         list[str] | None, typer.Option("--attribute", "-a", help="Of the scorer; may be repeated. Default: all.")
     ] = None,
-    prompt: Annotated[
+    clip_prompt: Annotated[
         list[str] | None,
         typer.Option(help="For CLIP, NAME=much of it|little of it: 'smile=a smiling face|a grave face'; repeatable."),
     ] = None,
@@ -89,6 +89,7 @@ def command(
     ] = 0,
     seed: Annotated[int, typer.Option(help="Of the shuffles.")] = 0,
     model: options.Model = "faces64",
+    asked: options.Asked = options.NOTHING,
     out: Annotated[Path, typer.Option("--out", "-o", help="File of directions.")] = Path("supervised.safetensors"),
     picture: Annotated[Path | None, typer.Option(help="PNG: a strip of the directions.")] = None,
     steps: options.Steps = 50,
@@ -100,7 +101,7 @@ def command(
     resume: options.Resume = False,
     save_every: options.SaveEvery = 60.0,
     device: options.Device = None,
-    dtype: options.Dtype = "float32",
+    computing: options.Computing = options.FLOAT32,
 ) -> None:
     """Find directions of attributes, from labelled pictures of your own or by scoring generated samples (Haas et al.).
 
@@ -133,7 +134,8 @@ def command(
     }
 
     def opened(default_eta: str) -> Sampler:
-        return open_sampler(open_model(model, tap, device, dtype), steps, eta or default_eta, start, batch_size)
+        denoiser = open_model(model, tap, device, computing, asked)
+        return open_sampler(denoiser, steps, eta or default_eta, start, batch_size)
 
     def kept(found: Supervised) -> Directions:
         directions = reproducible(found.directions_, **NO_STATE)
@@ -150,10 +152,10 @@ def command(
         if scorer.endswith(".csv"):
             judge: Any = scores_of(read_scores(scorer), seeds)
         else:
-            judge = load_scorer(scorer, prompts=_prompts(prompt), device=device)
+            judge = load_scorer(scorer, prompts=_prompts(clip_prompt), device=device)
         sampler = opened("1")
         say(f"drawing {samples} samples of {sampler.model.model_id} on {sampler.model.device}, {steps} steps")
-        with checkpoint_for(out, resume, save_every, scorer=scorer, prompt=prompt) as checkpoint:
+        with checkpoint_for(out, resume, save_every, scorer=scorer, prompt=clip_prompt) as checkpoint:
             found = annotated.fit(sampler, judge, seeds, progress=True, checkpoint=checkpoint)
             directions = kept(found)
         fresh = range(first_seed + samples, first_seed + samples + 2)
@@ -215,7 +217,7 @@ def _prompts(texts: list[str] | None) -> dict[str, tuple[str, str]] | None:
         name, equals, rest = text.partition("=")
         much, bar, little = rest.partition("|")
         if not (equals and bar and name.strip() and much.strip() and little.strip()):
-            raise HspaceError(f"--prompt must look like 'smile=a smiling face|a grave face', not {text!r}")
+            raise HspaceError(f"--clip-prompt must look like 'smile=a smiling face|a grave face', not {text!r}")
         prompts[name.strip()] = (much.strip(), little.strip())
     return prompts
 

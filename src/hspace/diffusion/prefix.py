@@ -76,7 +76,7 @@ class Prefixes:
         for key in [key for key in self._trajectories if _is_gone(key)]:
             self._forget(key)
         m = model
-        of_model = (ref(m.network), m.weight_hash, m.dtype, m.device, m.is_compiled, m.condition)
+        of_model = (ref(m.network), m.weight_hash, m.dtype, m.device, m.is_compiled, m.condition, id(m.conditioner))
         return Known(self, (*of_model, schedule))
 
     def get(self, key: Hashable, i: int) -> Tensor | None:

@@ -20,6 +20,7 @@ from hspace.diffusion import Blend, Chosen, Injection, Inversion, Latents, Sampl
 from hspace.directions.direction import Direction
 from hspace.directions.edit import check_mask, check_window, within
 from hspace.errors import HspaceError
+from hspace.masks import over_h
 from hspace.progress import Advance, Progress, reporting
 from hspace.version import __version__
 
@@ -144,7 +145,7 @@ class _Replaced:
 
     def bind(self, setting: Setting, device: torch.device) -> ShiftAt:
         """Replaces h wherever the other's is known."""
-        mask = torch.ones(()) if self.mask is None else self.mask
+        mask = torch.ones(()) if self.mask is None else over_h(self.mask, setting.h_shape)
         mask = mask.to(device)  # once, not at every step
 
         def shift_at(timestep: int) -> Blend | None:

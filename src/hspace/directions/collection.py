@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import overload
+from typing import Any, overload
 
 import torch
 from jaxtyping import Float
@@ -145,8 +145,15 @@ class Directions:
             HspaceError: The file can't be written; one that was there before is untouched.
         """
         vectors = torch.stack([item.vectors for item in self.items])
-        labels = [{"name": item.name, "origin": dict(item.origin)} for item in self.items]
+        labels = [self._label(item) for item in self.items]
         files.write(path, vectors, self.measured, self.setting, labels)
+
+    def _label(self, item: Direction) -> dict[str, Any]:
+        """Name, origin and, where it is not that of the setting, the prompt or class that it was found under."""
+        label: dict[str, Any] = {"name": item.name, "origin": dict(item.origin)}
+        if (condition := item.setting.condition) != self.setting.condition:
+            label["condition"] = None if condition is None else condition.to_json()
+        return label
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Directions:
@@ -157,7 +164,17 @@ class Directions:
         """
         vectors, measured, setting, labels = files.read(path)
         try:
-            items = [Direction(v, setting, x["name"], x["origin"]) for v, x in zip(vectors, labels, strict=True)]
+            items = [
+                Direction(v, _setting_of(x, setting), x["name"], x["origin"])
+                for v, x in zip(vectors, labels, strict=True)
+            ]
             return cls(items, measured)
         except HspaceError as error:
             raise HspaceError(f"{path}: {error}") from error
+
+
+def _setting_of(label: Mapping[str, Any], setting: Setting) -> Setting:
+    """That of a file, with the condition of one of its directions."""
+    if "condition" not in label:
+        return setting
+    return Setting.from_json({**setting.to_json(), "condition": label["condition"]})

@@ -12,6 +12,7 @@ import math
 import numbers
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -233,6 +234,39 @@ class Direction:
         from hspace.directions.edit import Edit
 
         return Edit.of(self, window=(first, last))
+
+    def applied(
+        self,
+        pipe: Any,
+        strength: float = 1.0,
+        *,
+        window: tuple[int, int] | None = None,
+        conditional_only: bool = False,
+        eta: float | None = None,
+        rescale: bool = True,
+        check_weights: bool = True,
+    ) -> AbstractContextManager[None]:
+        """A context in which it acts in whatever a pipeline of diffusers draws, with any of its schedulers.
+
+        Example: `with smile.applied(pipe, strength=2.0): pipe("a portrait")`. See `Edit.applied`.
+
+        Args:
+            pipe: A pipeline with a `.unet` or a `.transformer`, or the network itself.
+            strength: 1: one standard deviation of h; 0: the pipeline as it is, bit for bit.
+            window: (first, last): acts at timesteps first >= t >= last only.
+            conditional_only: As in `Edit.applied`, as are the others.
+            eta: Of the pipeline's sampler.
+            rescale: Whether to correct for the gain of its steps.
+            check_weights: Whether the network must be the direction's, number for number.
+
+        Raises:
+            HspaceError: It can't act there.
+        """
+        from hspace.directions.edit import Edit
+
+        return Edit.of(self, strength, window=window).applied(
+            pipe, conditional_only=conditional_only, eta=eta, rescale=rescale, check_weights=check_weights
+        )
 
     @property
     def injection(self) -> Injection | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from os import PathLike
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -14,8 +16,10 @@ from hspace.diffusion import Latents, Sampler
 from hspace.diffusion.intervention import ShiftAt
 from hspace.diffusion.schedule import Injection
 from hspace.diffusion.setting import Setting
+from hspace.directions.applied import applied
 from hspace.directions.direction import Direction, check_strength
 from hspace.errors import HspaceError
+from hspace.masks import over_h
 
 __all__ = ["Edit", "Term", "check_mask", "check_window", "within"]
 
@@ -28,8 +32,8 @@ class Term:
         direction: What moves.
         strength: How far, in standard deviations of h along it.
         window: (first, last): acts at timesteps first >= t >= last; None: at all.
-        mask: (h, w) in [0, 1] at the resolution of h (for a direction of x_T at that of x_T): where it acts; the shift
-            is multiplied by it. None: everywhere.
+        mask: (h, w) in [0, 1] at the resolution of h (for a direction of x_T at that of x_T; for tokens on their grid,
+            `hspace.masks.grid_of`): where it acts; the shift is multiplied by it. None: everywhere.
 
     Raises:
         HspaceError: A strength that is NaN or infinite; a window that goes upwards, or one for a direction of x_T; a
@@ -57,9 +61,9 @@ class Term:
         """Strength and mask times a vector of the direction; `mask`: the term's own, where the vector is."""
         shift = vector * self.strength
         mask = self.mask if mask is None else mask
-        return shift if mask is None else shift * mask.to(shift)
+        return shift if mask is None else shift * over_h(mask.to(shift), self.direction.setting.h_shape)
 
-    def acts_at(self, timestep: int) -> bool:
+    def acts_at(self, timestep: float) -> bool:
         """Whether it changes h there."""
         return (
             not self.in_noise
@@ -174,6 +178,62 @@ class Edit:
 
         Recipe.of(self, sampler, latents, files, photo=photo).save(path)
 
+    def applied(
+        self,
+        pipe: Any,
+        strength: float = 1.0,
+        *,
+        conditional_only: bool = False,
+        eta: float | None = None,
+        rescale: bool = True,
+        check_weights: bool = True,
+    ) -> AbstractContextManager[None]:
+        """A context in which it acts in whatever a pipeline of diffusers draws; see docs/pipelines.md.
+
+        At each pass of the network h at the tap moves by strength times the sum of the terms at the timestep that the
+        network is given, interpolated and rescaled as `hspace.directions.retime` does. An asymmetric edit takes a
+        second pass at every step; see `hspace.diffusion.gains`. Contexts within each other add up. The hooks are gone
+        after the context, whatever happens in it.
+
+        Args:
+            pipe: A pipeline with a `.unet` or a `.transformer` and any scheduler, or the network itself.
+            strength: Times those of the terms; 0 leaves the pipeline as it is, bit for bit.
+            conditional_only: With classifier-free guidance, moves h of the rows with the prompt alone, not of both.
+            eta: Of the pipeline's sampler, where it is an argument of the call: `pipe(..., eta=1.0)`. None: 1 for
+                schedulers that add fresh noise (DDPM, ancestral, SDE), 0 for the others. A bare network's loop is
+                taken to go in steps like those of the direction.
+            rescale: Whether to correct for the gain of the sampler's steps; otherwise interpolate only.
+            check_weights: Whether the network must have the weights of the direction's, number for number. False for
+                rounded copies (float16, bfloat16), fused or adapted ones.
+
+        Raises:
+            HspaceError: No network in `pipe`, or another one; a direction of x_T; rows of the prompt that aren't known;
+                eta out of range; an asymmetric edit within another. In a pass: another shape of h, or a timestep
+                where nothing is known of the direction (with timesteps on a GPU at the end of the context).
+
+        Example:
+            >>> import torch
+            >>> from diffusers import DDIMPipeline, DDIMScheduler
+            >>> import hspace
+            >>> model = hspace.load("faces64")
+            >>> sampler = hspace.Sampler(model, steps=2, eta=0.0)
+            >>> vectors = torch.zeros(2, *model.h_shape)
+            >>> edit = hspace.Direction(vectors, sampler.setting(), "nothing").during(999, 500)
+            >>> pipe = DDIMPipeline(model.network, DDIMScheduler(clip_sample=False))
+            >>> pipe.set_progress_bar_config(disable=True)
+            >>> with edit.applied(pipe, strength=2.0):
+            ...     pipe(num_inference_steps=2).images[0].size
+            (64, 64)
+        """
+        return applied(
+            strength * self,
+            pipe,
+            conditional_only=conditional_only,
+            eta=eta,
+            rescale=rescale,
+            check_weights=check_weights,
+        )
+
     def bind(self, setting: Setting, device: torch.device) -> ShiftAt | None:
         """The shifts for one run: every direction retimed to its grid; None if all strengths are 0."""
         inside = [term for term in self.terms if not term.in_noise]
@@ -229,7 +289,12 @@ def check_mask(mask: Tensor | None, setting: Setting) -> None:
         return
     size = tuple(setting.h_shape[-2:])
     where = "h" if setting.space == "h" else "x_T"
-    if len(setting.h_shape) != 3:
+    if len(setting.h_shape) == 2:  # tokens: their grid has as many cells
+        tokens = setting.h_shape[0]
+        if mask.numel() != tokens:
+            raise HspaceError(f"a mask over {tokens} tokens of h has a cell for each, not {tuple(mask.shape)}")
+        size = tuple(mask.shape)
+    elif len(setting.h_shape) != 3:
         raise HspaceError(f"a mask needs an h with height and width, not one of shape {setting.h_shape}")
     if tuple(mask.shape) != size:
         raise HspaceError(f"a mask of an edit has the resolution of {where}, {size}, not {tuple(mask.shape)}")

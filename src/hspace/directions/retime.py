@@ -13,12 +13,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hspace.diffusion.setting import Setting
 from hspace.errors import HspaceError
 
-__all__ = ["retimed"]
+__all__ = ["check_reach", "retimed"]
 
 
 def retimed(
@@ -40,7 +41,7 @@ def retimed(
     if found.space == "noise":  # a trajectory starts at x_T ~ N(0, 1) on every grid
         return vectors
     old, new = np.array(found.schedule.timesteps, dtype=float), np.array(used.schedule.timesteps, dtype=float)
-    _check_reach(old, new)
+    check_reach(old, new)
     position = np.interp(-new, -old, np.arange(len(old), dtype=float))  # np.interp wants ascending x
     below = np.floor(position).astype(int)
     above = np.minimum(below + 1, len(old) - 1)
@@ -55,7 +56,12 @@ def retimed(
     return result * scale.reshape(-1, *[1] * (vectors.ndim - 1))
 
 
-def _check_reach(old: np.ndarray, new: np.ndarray) -> None:
+def check_reach(old: Float[NDArray[np.float64], " s"], new: Float[NDArray[np.float64], " r"]) -> None:
+    """Whether a direction found at timesteps `old` can be used at `new`.
+
+    Raises:
+        HspaceError: They reach beyond by more than the grid's largest step.
+    """
     slack = np.abs(np.diff(old)).max(initial=0.0)
     if new.max() > old.max() + slack or new.min() < old.min() - slack:
         raise HspaceError(

@@ -85,6 +85,7 @@ class Jacobian:
         images_: (n, c, y, x) pictures of the samples, of latent models larger than the maps; None for a pooled fit.
         masks_: (n, h, w), or None.
         route_: How J v was computed.
+        decoding_: Whether what lies before the tap was replayed for it, or why not.
         samples_: What the images are called: by seed (s0), by name, or by number (i0).
 
     Raises:
@@ -153,6 +154,7 @@ class Jacobian:
         self.timesteps_ = _on_grid(self.timesteps, sampler.timesteps)
         self.setting_: Setting = sampler.setting(self.injection)
         self.route_: Route | None = None
+        self.decoding_ = ""
         self._unit_seeds = as_seeds(self.unit_seeds)
         if len(self._unit_seeds) < 2:
             raise HspaceError("unit_seeds: a standard deviation needs at least 2 samples")
@@ -247,6 +249,7 @@ class Jacobian:
     def _solve(self, model: Denoiser, x_t: Tensor, timestep: int, batch: _Batch, block: int) -> Triplets:
         with torch.no_grad():
             encoding = model.encode(x_t.to(model.state_dtype), timestep)
+        self.decoding_ = model.replay.reason
         if self.route_ is None:
             jacobian = products(model, encoding, block, self.route)
             self.route_ = jacobian.route

@@ -101,7 +101,7 @@ class PCA:
         `finish()` turns them into directions.
         """
         seeds = as_seeds(seeds)
-        self._check(len(seeds))
+        self.check(len(seeds))
         about = {"job": "pca", "parameters": self._parameters(), **about_run(sampler, seeds, self.injection)}
         job = Job(about, checkpoint, device=sampler.model.device)
         return self.fit_in(job, sampler, seeds, progress=progress, on_batch=on_batch)
@@ -126,11 +126,11 @@ class PCA:
             progress: As in `fit`.
             on_batch: As in `fit`. Without it latents are not decoded.
         """
-        self._check(len(seeds))
+        self.check(len(seeds))
         if samples is not None and on_batch is not None:
             raise HspaceError("either x_0 of all samples is kept, or their pictures are shown: give one of the two")
         self.setting_: Setting = sampler.setting(self.injection)
-        self._seen = self._empty(sampler.model.device)
+        self._seen = self.sketches(sampler.model.device)
         self.seeds_: tuple[int, ...] = ()
         fold: Fold = self._seen if samples is None else Together({"h": self._seen, "images": samples})
         batch: list[Tensor] = []
@@ -168,6 +168,21 @@ class PCA:
         self.seeds_ += other.seeds_
         return self.finish()
 
+    def check(self, samples: int) -> None:
+        """Whether so many are enough.
+
+        Raises:
+            HspaceError: They are not, or there are no components.
+        """
+        if self.n_components < 1:
+            raise HspaceError(f"n_components must be at least 1, not {self.n_components}")
+        if self.n_components >= samples:
+            raise HspaceError(f"{self.n_components} components need more samples than that, not {samples}")
+
+    def sketches(self, device: torch.device | str) -> Sketches:
+        """Those that a fit begins with, empty."""
+        return Sketches(self._rank, _WITNESSES, device)
+
     @property
     def n_samples_seen_(self) -> int:
         """Number of samples."""
@@ -175,7 +190,7 @@ class PCA:
 
     def finish(self) -> PCA:
         """Turn what has been seen into directions; `fit` and `merge` end with it."""
-        self._check(self.n_samples_seen_)
+        self.check(self.n_samples_seen_)
         self._check_rank()
         totals = self._by_timestep([sketch.variance_by_dimension() for sketch in self._sketches]).sum(1)  # (S,)
         axes, variances, agreement = self._joint_components() if self.joint else self._components_by_timestep()
@@ -197,15 +212,6 @@ class PCA:
     @property
     def _rank(self) -> int:
         return max(self.sketch_size or 2 * self.n_components + 120, self.n_components)
-
-    def _check(self, samples: int) -> None:
-        if self.n_components < 1:
-            raise HspaceError(f"n_components must be at least 1, not {self.n_components}")
-        if self.n_components >= samples:
-            raise HspaceError(f"{self.n_components} components need more samples than that, not {samples}")
-
-    def _empty(self, device: torch.device) -> Sketches:
-        return Sketches(self._rank, _WITNESSES, device)
 
     @property
     def _sketches(self) -> list[Sketch]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
+from itertools import chain
 
 import torch
 import torch.distributed as dist
@@ -22,7 +23,7 @@ from hspace.errors import HspaceError
 from hspace.jobs.folds import Fold
 from hspace.jobs.packing import State, pack, unpack
 from hspace.jobs.pulse import Pulse
-from hspace.jobs.shares import share
+from hspace.jobs.shares import handovers, share
 
 __all__ = ["LostProcess", "World", "alone", "world"]
 
@@ -121,14 +122,11 @@ class _Several(World):
 
     def merge(self, fold: Fold, *, everyone: bool = True) -> None:
         self.arrive()
-        step = 1
-        while step < self.size:
-            if self.rank % (2 * step) == step:
-                self._send(fold.state(), self.rank - step)
-                break
-            if self.rank + step < self.size:
-                fold.absorb(self._receive(self.rank + step))
-            step *= 2
+        for giver, taker in chain.from_iterable(handovers(self.size)):
+            if self.rank == giver:
+                self._send(fold.state(), taker)
+            elif self.rank == taker:
+                fold.absorb(self._receive(giver))
         if everyone:
             whole = self.broadcast(fold.state() if self.first else None)
             if not self.first:

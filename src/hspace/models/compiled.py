@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import types
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,11 +17,10 @@ import torch
 from torch import nn
 
 from hspace.errors import HspaceWarning
+from hspace.models.forwards import Forward, overriding
 from hspace.models.tap import Tap
 
 __all__ = ["CompiledStages"]
-
-Forward = Callable[..., Any]
 
 
 class CompiledStages:
@@ -54,16 +53,8 @@ class CompiledStages:
         ]
         if torch.is_grad_enabled():
             chosen = []
-        before = [stage.__dict__.get("forward") for stage, _ in chosen]
-        try:
-            for stage, forward in chosen:
-                stage.__dict__["forward"] = forward
+        with overriding(dict(chosen)):
             yield
-        finally:
-            for (stage, _), own in zip(chosen, before, strict=True):
-                del stage.__dict__["forward"]
-                if own is not None:
-                    stage.__dict__["forward"] = own
 
     def _guarded(self, stage: nn.Module, forward: Forward) -> Forward:
         """Compiled; the stage's own forward where that fails, before anything has run."""

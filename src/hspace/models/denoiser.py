@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
@@ -21,8 +21,10 @@ from hspace.errors import HspaceError
 from hspace.models.codec import Codec
 from hspace.models.compiled import CompiledStages
 from hspace.models.conditioning import UNCONDITIONAL, Branches, Condition, Conditioner, Shifted
-from hspace.models.prediction import Prediction, PredictionType, predicted
-from hspace.models.replay import can_replay, recording, repeated, replaying
+from hspace.models.hashes import remember_hash, same_weights
+from hspace.models.prediction import Prediction, PredictionType, flow_state, predicted
+from hspace.models.probing import probe
+from hspace.models.replay import Recorded, Replay, repeat
 from hspace.models.tap import Tap
 
 __all__ = ["Denoiser", "Encoding", "Spacing", "weight_hash"]
@@ -34,14 +36,14 @@ Spacing = Literal["leading", "trailing", "linspace"]
 class Encoding:
     """x_t seen from the tap: h, and what is needed to decode it (or any other h) again.
 
-    `recorded` holds the encoder's outputs; None where the network can't be split, and a full pass decodes.
+    `recorded` holds what modules before the tap returned; None where they can't be replayed, and a full pass decodes.
     `others` is h of the passes without the condition; None without guidance.
     """
 
     x_t: Tensor
     timestep: int
     h: Tensor
-    recorded: list[Any] | None
+    recorded: Recorded | None
     others: Tensor | None = None
 
 
@@ -141,7 +143,7 @@ class Denoiser:
         self.condition = condition if condition is not None or conditioner is None else conditioner.default
         self.model_id = model_id
         self.notes = tuple(notes)
-        self.weight_hash = weight_hash(network)
+        self.weight_hash = remember_hash(network, weight_hash(network))
         self._compiled: CompiledStages | None = None
 
     @property
@@ -165,6 +167,12 @@ class Denoiser:
         return self._compiled is not None
 
     @property
+    def is_channels_last(self) -> bool:
+        """Whether `channels_last` has laid the network out."""
+        kernels = (weight for weight in self.network.parameters() if weight.ndim == 4 and not weight.is_contiguous())
+        return any(weight.is_contiguous(memory_format=torch.channels_last) for weight in kernels)
+
+    @property
     def picture_shape(self) -> tuple[int, ...]:
         """(c, h, w) of a picture: that of x_t, or of what the codec makes of it."""
         return self.image_shape if self.codec is None else self.codec.picture_shape(self.image_shape)
@@ -179,7 +187,7 @@ class Denoiser:
         if self.conditioner is None:
             return UNCONDITIONAL
         if self.condition is None:
-            raise HspaceError(f"{self.model_id} needs {self.conditioner.wanted}")
+            raise HspaceError(f"{self.model_id} needs {self.conditioner.wanted}: give it to hspace.load")
         return self.conditioner.branches(self.condition)
 
     @cached_property
@@ -187,18 +195,32 @@ class Denoiser:
         """Shape of one sample's h."""
         with torch.no_grad():
             x_t = torch.zeros(1, *self.image_shape, device=self.device, dtype=self.state_dtype)
-            return tuple(self.encode(x_t, 0).h.shape[1:])
+            return tuple(self._to_tap(x_t, 0).shape[1:])
 
     @cached_property
+    def replay(self) -> Replay:
+        """How `decode` works: what it replays, or why it runs the whole network, with `reason` in words.
+
+        Found out with the first encoding, by a few passes of the network on random rows; see `hspace.models.probing`.
+        """
+        generator = torch.Generator().manual_seed(0)
+        x_t = torch.randn(4, *self.image_shape, generator=generator, dtype=self.state_dtype)
+        timestep = len(self.alphas_cumprod) // 2
+        if self.device.type != "meta":
+            x_t = x_t.to(self.device)
+        found = probe(self.network, self.tap, lambda rows: self._call(rows, timestep), x_t, branches=len(self.branches))
+        return found.without_shared() if self.is_compiled else found
+
+    @property
     def can_replay(self) -> bool:
-        """Whether `decode` runs only what lies behind the encoder, or the whole network."""
-        return can_replay(self.network, self.tap)
+        """Whether `decode` runs only what lies behind the tap, or the whole network."""
+        return self.replay.possible
 
     def tapped(self, name: str) -> Denoiser:
         """The same network with another tap."""
         other = copy.copy(self)
         other.tap = Tap(self.network, name)
-        for of_tap in ("h_shape", "can_replay"):
+        for of_tap in ("h_shape", "replay"):
             other.__dict__.pop(of_tap, None)
         return other
 
@@ -235,7 +257,7 @@ class Denoiser:
         asked = {name: value for name, value in given.items() if value is not None}
         if guidance_scale is not None:
             asked["guidance_scale"] = guidance_scale
-        elif self.conditioner is not None and self.condition == self.conditioner.default and asked:
+        elif self.conditioner is not None and self.condition is self.conditioner.default and asked:
             asked["guidance_scale"] = self.conditioner.guidance_scale  # nobody has chosen one yet
         return self.under(replace(self.condition or Condition(), **asked))
 
@@ -247,11 +269,12 @@ class Denoiser:
         """
         if self.conditioner is None:
             if condition is not None and condition != Condition():
-                raise HspaceError(f"{self.model_id} is unconditional: it takes no {condition}")
+                raise HspaceError(f"{self.model_id} takes no prompt or class; asked for: {condition}")
             return self
         other = copy.copy(self)
         other.condition = self.conditioner.default if condition is None else condition
-        other.__dict__.pop("branches", None)
+        if other.condition != self.condition:
+            other.__dict__.pop("branches", None)
         if other.condition is not None:
             _ = other.branches  # says now what the first pass would say
         return other
@@ -270,7 +293,8 @@ class Denoiser:
         Raises:
             HspaceError: There is no such device.
         """
-        put(self.network, self.model_id, device, dtype)
+        with same_weights(self.network):
+            put(self.network, self.model_id, device, dtype)
         if self.codec is not None:
             self.codec.to(device, self.model_id)
         return self
@@ -306,6 +330,7 @@ class Denoiser:
             raise HspaceError(f"torch.compile has no backend {backend!r}; there are {', '.join(known)}")
         other = copy.copy(self)
         other._compiled = CompiledStages(self.network, backend)
+        other.__dict__.pop("replay", None)  # some of it may be compiled from now on
         return other
 
     def channels_last(self) -> Denoiser:
@@ -357,21 +382,12 @@ class Denoiser:
 
     def encode(self, x_t: Float[Tensor, "n c y x"], timestep: int) -> Encoding:
         """Runs the network as far as the tap; h as in `observe`."""
-        seen: list[Tensor] = []
-
-        def stop(h: Tensor) -> None:
-            seen.append(h)
-            raise _TapReached
-
-        with ExitStack() as stack:
-            recorded = stack.enter_context(recording(self.network)) if self.can_replay else None
-            stack.enter_context(self.tap.hooked(stop))
-            try:
-                self._call(x_t, timestep)
-            except _TapReached:
-                own, others = self.branches.own(seen[0]), self.branches.others(seen[0])
-                return Encoding(x_t, timestep, own, recorded, others)
-        raise self._unusable_tap(0)
+        if not self.replay.possible:
+            return self._encoding(x_t, timestep, self._to_tap(x_t, timestep), None)
+        recorded: Recorded = []
+        h = self._to_tap(x_t, timestep, self.replay.recording(recorded))
+        fits = self.replay.fits(recorded, len(x_t) * len(self.branches))
+        return self._encoding(x_t, timestep, h, recorded if fits else None)
 
     def decode(self, encoding: Encoding, h: Tensor | None = None) -> Prediction:
         """eps and x_0 of an encoding with its own h or with others.
@@ -387,15 +403,13 @@ class Denoiser:
         times, rest = divmod(len(h), len(encoding.x_t))
         if rest or not times:
             raise HspaceError(f"h has {len(h)} rows, no multiple of the encoding's {len(encoding.x_t)}")
-        x_t = encoding.x_t.repeat(times, 1, 1, 1)
+        x_t, recorded = encoding.x_t.repeat(times, 1, 1, 1), encoding.recorded
         if encoding.others is not None:
-            others = repeated(encoding.others, times, len(self.branches) - 1)
-            h = self.branches.spread(h, repeated(encoding.h, times), others)
-        with ExitStack() as stack:
-            if encoding.recorded is not None:
-                stack.enter_context(replaying(self.network, encoding.recorded, times, len(self.branches)))
-            stack.enter_context(self.tap.hooked(lambda replaced: h.to(replaced, copy=True)))
-            return self._prediction(self._call(x_t, encoding.timestep), x_t, encoding.timestep)
+            others = repeat(encoding.others, times, len(self.branches) - 1)
+            h = self.branches.spread(h, repeat(encoding.h, times), others)
+        replaying = nullcontext() if recorded is None else self.replay.replaying(recorded, times, len(self.branches))
+        with self.tap.hooked(lambda replaced: h.to(replaced, copy=True)):
+            return self._prediction(self._call(x_t, encoding.timestep, replaying), x_t, encoding.timestep)
 
     @cached_property
     def _alphas(self) -> list[float]:
@@ -418,9 +432,32 @@ class Denoiser:
         reached = f"reached {times} times" if times else "never reached"
         return HspaceError(f"tap {self.tap.name!r} is {reached} in a forward pass: choose another module")
 
-    def _call(self, x_t: Tensor, timestep: int) -> Tensor:
-        rows = self.branches.rows(x_t.to(self.dtype))
-        timesteps = torch.full((len(rows),), timestep, device=x_t.device, dtype=torch.int64)
+    def _encoding(self, x_t: Tensor, timestep: int, h: Tensor, recorded: Recorded | None) -> Encoding:
+        return Encoding(x_t, timestep, self.branches.own(h), recorded, self.branches.others(h))
+
+    def _to_tap(self, x_t: Tensor, timestep: int, within: AbstractContextManager[None] | None = None) -> Tensor:
+        """h; the pass ends with it."""
+        seen: list[Tensor] = []
+
+        def stop(h: Tensor) -> None:
+            seen.append(h)
+            raise _TapReached
+
+        with self.tap.hooked(stop):
+            try:
+                self._call(x_t, timestep, within)
+            except _TapReached:
+                return seen[0]
+        raise self._unusable_tap(0)
+
+    def _call(self, x_t: Tensor, timestep: int, within: AbstractContextManager[None] | None = None) -> Tensor:
+        """What the network returns, as eps, v or x_0; `within`: entered around it, inside of compiled stages."""
+        if self.prediction_type == "flow":
+            scale, s = flow_state(self._alphas[timestep])
+            rows, time = scale * x_t, torch.full((len(x_t),), s * len(self._alphas), device=x_t.device)
+        else:
+            rows, time = x_t, torch.full((len(x_t),), timestep, device=x_t.device, dtype=torch.int64)
+        rows, timesteps = self.branches.rows(rows.to(self.dtype)), self.branches.rows(time)
         arguments = self.branches.arguments(len(x_t), x_t.device, self.dtype)
         with ExitStack() as stack:
             kind = x_t.device.type
@@ -428,6 +465,8 @@ class Denoiser:
                 stack.enter_context(torch.autocast(kind, self.dtype, enabled=self._needs_autocast))
             if self._compiled is not None:
                 stack.enter_context(self._compiled.installed(self.tap))
+            if within is not None:
+                stack.enter_context(within)
             if isinstance(self.network, ModelMixin):  # of diffusers' transformers it is not the second argument
                 output = self.network(rows, timestep=timesteps, **arguments)
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,14 @@ from torch import nn
 
 from hspace.device import default_device
 from hspace.errors import HspaceError
-from hspace.models import checkpoint
 from hspace.models.bundled import BUNDLED, bundled_folder
+from hspace.models.checkpoint import denoiser_of_folder
+from hspace.models.conditioning import Shifted
 from hspace.models.denoiser import Denoiser
 from hspace.models.pipelines import denoiser_of, denoiser_of_pipeline
+from hspace.models.repository import download
+from hspace.models.singlefile import not_a_folder
+from hspace.models.wrappers import network_of, unwrapped
 from hspace.usercode import import_function, names_function
 
 __all__ = ["load"]
@@ -32,6 +37,7 @@ def load(
     negative_prompt: str | None = None,
     label: int | None = None,
     guidance_scale: float | None = None,
+    shifted: Shifted | None = None,
     channels_last: bool = False,
     compile: bool = False,
 ) -> Denoiser:
@@ -58,6 +64,7 @@ def load(
         label: Class, for class-conditional models.
         guidance_scale: How strongly the prompt or class guides. Default: that of the model's pipeline where a prompt or
             label is given, else 1.
+        shifted: Whether shifts of h go into "both" passes of guidance or into the "conditional" one. Default: both.
         channels_last: Whether the network lies in memory channels last: `Denoiser.channels_last`.
         compile: Whether its stages run through torch.compile: `Denoiser.compiled`.
 
@@ -73,9 +80,10 @@ def load(
         ((3, 64, 64), (128, 8, 8))
     """
     model = _loaded(source, device, dtype, tap)
-    asked = {"prompt": prompt, "negative_prompt": negative_prompt, "label": label, "guidance_scale": guidance_scale}
-    if any(value is not None for value in asked.values()):
-        model = model.conditioned(**asked)  # type: ignore[arg-type]  # mypy takes the values for one type
+    if any(value is not None for value in (prompt, negative_prompt, label, guidance_scale, shifted)):
+        model = model.conditioned(
+            prompt, negative_prompt=negative_prompt, label=label, guidance_scale=guidance_scale, shifted=shifted
+        )
     if model.dtype == torch.float16 and model.device.type == "cpu" and _SLOW not in model.notes:
         model.notes = (*model.notes, _SLOW)
     if channels_last:
@@ -94,31 +102,44 @@ def _loaded(
     if isinstance(source, (str, PathLike)):
         if names_function(str(source)):
             return _loaded(import_function(str(source))(), device or default_device(), dtype, tap)
-        model = checkpoint.denoiser_of_folder(*_locate(str(source)), tap=tap)
-        return model.to(device or default_device(), dtype)
+        return _named(str(source), tap).to(device or default_device(), dtype)
     if isinstance(source, tuple) and len(source) == 2 and isinstance(source[0], nn.Module):
         network, scheduler = source
-        return denoiser_of(network, scheduler, model_id=_name_of(network), tap=tap).to(device, dtype)
+        return denoiser_of(network, scheduler, model_id=_name_of(unwrapped(network)), tap=tap).to(device, dtype)
     if not hasattr(source, "scheduler"):
         raise HspaceError(
             f"{type(source).__name__} is no model: expected a name, a folder, a pipeline with .unet and .scheduler, "
             "a pair (unet, scheduler) or a Denoiser"
         )
-    network = getattr(source, "unet", None) or getattr(source, "transformer", None)
-    return denoiser_of_pipeline(source, model_id=_name_of(network), tap=tap).to(device, dtype)
+    return denoiser_of_pipeline(source, model_id=_name_of(network_of(source)), tap=tap).to(device, dtype)
 
 
 def _name_of(network: Any) -> str:
     return str(getattr(network, "name_or_path", "") or type(network).__name__)
 
 
-def _locate(name: str) -> tuple[Path, str]:
-    """Folder and model id of a name: bundled, then a folder, then the hub."""
+def _named(name: str, tap: str | None) -> Denoiser:
+    """The model of a name: bundled, then a folder, then the hub."""
     if name in BUNDLED:
-        return bundled_folder(name), name
-    if Path(name).is_dir():
-        return Path(name), Path(name).resolve().name
-    if Path(name).exists():
-        known = ", ".join(BUNDLED)
-        raise HspaceError(f"{name} is a file; a model is a folder in diffusers' layout, a hub id or one of {known}")
-    return checkpoint.download(name), name
+        return denoiser_of_folder(bundled_folder(name), name, tap=tap)
+    if not name:  # as a path it would be the folder that one is in
+        return _of_hub(name, tap)
+    try:
+        kind = Path(name).stat().st_mode
+    except PermissionError as error:
+        raise HspaceError(f"{name}: can't be read ({error.strerror})") from error
+    except (OSError, ValueError):  # not there, too long, or of no file's name at all
+        return _of_hub(name, tap)
+    if not stat.S_ISDIR(kind):
+        raise HspaceError(not_a_folder(Path(name)))
+    return denoiser_of_folder(Path(name), Path(name).resolve().name, tap=tap)
+
+
+def _of_hub(name: str, tap: str | None) -> Denoiser:
+    found = download(name)
+    try:
+        return denoiser_of_folder(found.folder, name, tap=tap)
+    except HspaceError as error:
+        if found.problem is None:
+            raise
+        raise HspaceError(f"{error}; of {name!r} only this copy could be had: the hub: {found.problem}") from error

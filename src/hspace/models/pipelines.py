@@ -5,28 +5,45 @@
 | `UNet2DModel` | none; a class where it has `num_class_embeds` | x_0, or through a `vqvae` or `vae` |
 | `UNet2DConditionModel` (Stable Diffusion 1.x, 2.x, XL) | a prompt | through the `vae` |
 | `DiTTransformer2DModel` | a class | through the `vae` |
-| `PixArtTransformer2DModel` | a prompt | through the `vae` |
+| `PixArtTransformer2DModel`, `SD3Transformer2DModel` | a prompt | through the `vae` |
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from diffusers import DiTPipeline, DiTTransformer2DModel, PixArtTransformer2DModel, UNet2DConditionModel, UNet2DModel
-from torch import nn
+from diffusers import (
+    DiTPipeline,
+    DiTTransformer2DModel,
+    FlowMatchEulerDiscreteScheduler,
+    PixArtTransformer2DModel,
+    SD3Transformer2DModel,
+    UNet2DConditionModel,
+    UNet2DModel,
+)
+from torch import Tensor, nn
 
 from hspace.errors import HspaceError
 from hspace.models.codec import Codec
 from hspace.models.conditioning import Conditioner, Labels, Prompts, usual_guidance_scale
 from hspace.models.denoiser import Denoiser
 from hspace.models.networks import NETWORKS
+from hspace.models.prediction import alphas_of_flow
+from hspace.models.wrappers import network_of, unwrapped
 
-__all__ = ["AUTOENCODERS", "KINDS", "codec_of", "denoiser_of", "denoiser_of_pipeline"]
+__all__ = ["AUTOENCODERS", "KINDS", "NEED_TEXT", "check_network", "codec_of", "denoiser_of", "denoiser_of_pipeline"]
 
 AUTOENCODERS = ("vae", "vqvae")
 """Names of a pipeline's autoencoder."""
+
+_MORE_THAN_TEXT = (
+    *("class_embed_type", "num_class_embeds", "encoder_hid_dim_type", "time_cond_proj_dim"),
+    "addition_embed_type",  # text_time, of SDXL, is known
+)
+"""Of upscalers, of unCLIP, of DeepFloyd IF, of networks distilled for guidance (LCM), and of Kandinsky."""
 
 _SMALLEST = 2.0**-24  # for schedules that end at 0, as diffusers' EulerDiscreteScheduler has it
 
@@ -37,15 +54,17 @@ def denoiser_of_pipeline(pipeline: Any, *, model_id: str, tap: str | None) -> De
     Raises:
         HspaceError: Without a network or a scheduler, or with ones that aren't supported.
     """
-    network = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
+    network = network_of(pipeline)
     scheduler = getattr(pipeline, "scheduler", None)
     if not isinstance(network, nn.Module) or scheduler is None:
-        parts = ", ".join(getattr(pipeline, "components", {})) or "none"
+        components: Mapping[str, Any] = getattr(pipeline, "components", {})
+        parts = ", ".join(name if part is not None else f"{name} (None)" for name, part in components.items())
         raise HspaceError(
-            f"{type(pipeline).__name__} is no model: expected .unet (or .transformer) and .scheduler; it has {parts}"
+            f"{type(pipeline).__name__} is no model: expected .unet (or .transformer) and .scheduler; "
+            f"it has {parts or 'neither'}"
         )
     autoencoder = next((part for name in AUTOENCODERS if (part := getattr(pipeline, name, None)) is not None), None)
-    codec, notes = (None, ()) if autoencoder is None else codec_of(autoencoder)
+    codec, notes = (None, ()) if autoencoder is None else codec_of(unwrapped(autoencoder))
     return denoiser_of(
         network, scheduler, model_id=model_id, tap=tap, codec=codec, pipeline=pipeline, notes=notes
     )  # fmt: skip
@@ -81,7 +100,7 @@ def denoiser_of(
 
     Args:
         network: Of a kind in `KINDS`.
-        scheduler: With alphas_cumprod.
+        scheduler: With alphas_cumprod, or of flow matching.
         model_id: Name of the model.
         tap: Where h is; None for the middle of the network.
         codec: For latent diffusion.
@@ -92,6 +111,7 @@ def denoiser_of(
         HspaceError: Another kind of network, without a size or made for more than x_t; a scheduler without
             alphas_cumprod.
     """
+    network = unwrapped(network)
     config: Any = getattr(network, "config", None)
     kind = next((conditioner_of for kind, conditioner_of in KINDS.items() if isinstance(network, kind)), None)
     if kind is None:
@@ -100,12 +120,11 @@ def denoiser_of(
             f"{model_id}: expected one of {known}, found {type(network).__name__}; "
             "wrap a network of your own in hspace.Denoiser"
         )
-    if config.get("out_channels") not in (None, config.in_channels, 2 * config.in_channels):
-        raise HspaceError(
-            f"{model_id}: the network takes {config.in_channels} channels and returns {config.out_channels}: "
-            "it needs more than x_t (for inpainting, say), which isn't supported"
-        )
-    alphas_cumprod = getattr(scheduler, "alphas_cumprod", None)
+    check_network(type(network), config, model_id)
+    if any(weight.is_meta for weight in network.parameters()):
+        raise HspaceError(f"{model_id}: the weights are offloaded: load the pipeline without sequential offload")
+    flow = isinstance(scheduler, FlowMatchEulerDiscreteScheduler)
+    alphas_cumprod = _alphas_of_flow(scheduler.config) if flow else getattr(scheduler, "alphas_cumprod", None)
     if alphas_cumprod is None:
         found = type(scheduler).__name__
         raise HspaceError(f"{model_id}: {found} has no alphas_cumprod; expected a discrete schedule such as DDPM's")
@@ -113,16 +132,14 @@ def denoiser_of(
     if options.get("clip_sample") or options.get("thresholding"):
         notes = (*notes, "clip_sample is switched off: clipping x_0 would hide what a direction does")
     size = config.sample_size
-    if size is None:
-        raise HspaceError(f"{model_id}: the UNet's configuration has no sample_size, so that pictures have no size")
     height, width = (size, size) if isinstance(size, int) else size
     return Denoiser(
         network,
-        torch.as_tensor(alphas_cumprod).clamp_min(_SMALLEST),
+        torch.as_tensor(alphas_cumprod).clamp_min(0.0 if flow else _SMALLEST),
         image_shape=(config.in_channels, height, width),
         tap=_middle(network) if tap is None else tap,
-        prediction_type=options.get("prediction_type", "epsilon"),
-        spacing=options.get("timestep_spacing", "leading"),
+        prediction_type="flow" if flow else options.get("prediction_type", "epsilon"),
+        spacing=options.get("timestep_spacing", "trailing" if flow else "leading"),
         steps_offset=options.get("steps_offset", 0),
         final_alpha=1.0 if options.get("set_alpha_to_one", True) else float(alphas_cumprod[0]),
         codec=codec,
@@ -132,10 +149,47 @@ def denoiser_of(
     )
 
 
+def check_network(kind: Any, config: Mapping[str, Any], title: str) -> None:
+    """Whether a network is one that is supported, by its configuration alone.
+
+    Args:
+        kind: Its class, in `KINDS`.
+        config: As in config.json; what is not in it is the class' default.
+        title: Of the model, for errors.
+
+    Raises:
+        HspaceError: It takes more than x_t and t, or x_t has no size.
+    """
+    options = inspect.signature(kind.__init__).parameters
+    config = {**{name: option.default for name, option in options.items()}, **config}
+    taken, returned = config["in_channels"], config.get("out_channels")
+    if returned not in (None, taken, 2 * taken):
+        raise HspaceError(
+            f"{title}: the network takes {taken} channels and returns {returned}: "
+            "it needs more than x_t (for inpainting, say), which isn't supported"
+        )
+    if config.get("sample_size") is None:
+        raise HspaceError(f"{title}: the network's configuration has no sample_size, so that pictures have no size")
+    if issubclass(kind, UNet2DConditionModel):
+        more = {key: config[key] for key in _MORE_THAN_TEXT if config.get(key) not in (None, "text_time")}
+        if more:
+            found = ", ".join(f"{key} {value}" for key, value in more.items())
+            raise HspaceError(f"{title}: the network takes more than a prompt ({found}), which isn't supported")
+
+
 def _middle(network: nn.Module) -> str:
     """The mid block; of a transformer, which has none, the block in the middle."""
     blocks: Any = getattr(network, "transformer_blocks", None)
-    return "mid_block" if blocks is None else f"transformer_blocks.{(len(blocks) - 1) // 2}"
+    if blocks is None:
+        return "mid_block"
+    picture = ":1" if isinstance(network, SD3Transformer2DModel) else ""  # its blocks return the text's tokens first
+    return f"transformer_blocks.{(len(blocks) - 1) // 2}{picture}"
+
+
+def _alphas_of_flow(config: Any) -> Tensor:
+    """A shift that depends on the size of the picture is left out: it is a matter of the grid alone."""
+    shift = 1.0 if config.get("use_dynamic_shifting") else float(config.get("shift", 1.0))
+    return alphas_of_flow(config.num_train_timesteps, shift)
 
 
 def _classes(network: nn.Module, pipeline: Any, model_id: str) -> Conditioner | None:
@@ -153,7 +207,7 @@ def _classes_of_transformer(network: nn.Module, pipeline: Any, model_id: str) ->
 
 
 def _prompts(network: nn.Module, pipeline: Any, model_id: str) -> Conditioner:
-    if pipeline is None:
+    if not hasattr(pipeline, "encode_prompt"):
         raise HspaceError(f"{model_id}: a {type(network).__name__} needs its text encoder: load the whole pipeline")
     return Prompts(pipeline)
 
@@ -164,5 +218,9 @@ KINDS: dict[Any, Callable[[nn.Module, Any, str], Conditioner | None]] = {
     UNet2DConditionModel: _prompts,
     DiTTransformer2DModel: _classes_of_transformer,
     PixArtTransformer2DModel: _prompts,
+    SD3Transformer2DModel: _prompts,
 }
 """Networks, and what each is told beside x_t and t."""
+
+NEED_TEXT = tuple(kind.__name__ for kind, conditioner_of in KINDS.items() if conditioner_of is _prompts)
+"""Names of those that need text encoders."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
-from typing import Any, Literal, cast, get_args
+from typing import Literal, cast, get_args
 
 import torch
 from jaxtyping import Float
@@ -29,6 +29,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from hspace.errors import HspaceError
 from hspace.models.denoiser import Denoiser, Encoding
+from hspace.models.outputs import mapped
 from hspace.models.transposes import transposable
 
 __all__ = ["Products", "Route", "products"]
@@ -67,7 +68,8 @@ class Products:
         self.model, self.route = model, route
         self.n, self.block = len(encoding.h), block
         detached = encoding.h.detach().contiguous()
-        recorded, others = _contiguous(encoding.recorded), _contiguous(encoding.others)
+        # Forward mode of group norm wants its input so.
+        recorded, others = (mapped(Tensor.contiguous, kept) for kept in (encoding.recorded, encoding.others))
         self._encoding = replace(encoding, h=detached, recorded=recorded, others=others)
         times = [block, *[1] * (detached.ndim - 1)]
         self._h = detached.repeat(*times).requires_grad_(True)
@@ -170,12 +172,3 @@ def products(model: Denoiser, encoding: Encoding, block: int = 1, route: Route |
 
 class _RouteFails(HspaceError):
     """The network has an operation that the route can't differentiate."""
-
-
-def _contiguous(value: Any) -> Any:
-    """Forward mode of PyTorch's group norm wants its input so."""
-    if isinstance(value, Tensor):
-        return value.contiguous()
-    if isinstance(value, (tuple, list)):
-        return type(value)(_contiguous(item) for item in value)
-    return value

@@ -91,11 +91,9 @@ def _sampler(setting: Any) -> list[str]:
     etas = list(schedule.etas)
     grid = _grid(schedule.timesteps, schedule.train_timesteps)
     tap = {"tap": setting.tap} if setting.space == "h" else {}
-    lines = [
-        "import hspace",
-        "",
-        f"{call('model = hspace.load', setting.model_id, **tap)}  {comment(f'weights {setting.weight_hash}')}",
-    ]
+    condition = {} if setting.condition is None else setting.condition.given()
+    opened = call("model = hspace.load", setting.model_id, **tap, **condition)
+    lines = ["import hspace", "", f"{opened}  {comment(f'weights {setting.weight_hash}')}"]
     if grid is None:
         return [
             *lines,

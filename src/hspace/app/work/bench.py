@@ -62,9 +62,10 @@ class Bench:
 
     @cached_property
     def sampler(self) -> Sampler:
-        """On the app's grid, with batches as large as it likes."""
+        """On the app's grid and under its prompt, with batches as large as it likes."""
         o = self.opening
-        return Sampler.on(load(o.model, o.device, getattr(torch, o.precision), o.setting.tap), o.setting)
+        model = load(o.model, o.device, getattr(torch, o.precision), o.setting.tap).under(o.setting.condition)
+        return Sampler.on(model, o.setting)
 
     @property
     def injection(self) -> Injection:

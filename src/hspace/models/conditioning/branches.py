@@ -6,7 +6,7 @@ That is the order of diffusers' pipelines, and so last bits are theirs.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -31,6 +31,7 @@ class Branches:
     inputs: tuple[Inputs, ...] = ({},)
     guidance_scale: float = 1.0
     shift_all: bool = True
+    _there: dict[tuple[torch.device, torch.dtype], tuple[Inputs, ...]] = field(default_factory=dict, init=False)
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -40,8 +41,10 @@ class Branches:
         return x if len(self) == 1 else torch.cat([x] * len(self))
 
     def arguments(self, n: int, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
-        """Keyword arguments of the network for n rows of every pass."""
-        return _joined(self.inputs, n, device, dtype)
+        """Keyword arguments of the network for n rows of every pass; they go to a device once."""
+        if (device, dtype) not in self._there:
+            self._there[device, dtype] = tuple(_sent(each, device, dtype) for each in self.inputs)
+        return _joined(self._there[device, dtype], n)
 
     def merged(self, output: Tensor) -> Tensor:
         """The guided prediction."""
@@ -63,7 +66,7 @@ class Branches:
         if others is None:
             return changed
         if self.shift_all:
-            others = others + (changed - own).repeat(len(self) - 1, *[1] * (own.ndim - 1))
+            others = others + (changed - own).to(others).repeat(len(self) - 1, *[1] * (own.ndim - 1))
         return torch.cat([others, changed.to(others)])
 
     def hook(self, change: Callable[[Tensor], Tensor | None]) -> Callable[[Tensor], Tensor | None]:
@@ -80,14 +83,28 @@ class Branches:
 UNCONDITIONAL = Branches()
 
 
-def _joined(inputs: tuple[Inputs, ...], n: int, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+def _sent(inputs: Inputs, device: torch.device, dtype: torch.dtype) -> Inputs:
+    """On a device; numbers in the network's precision, except whole ones and masks."""
+    there: dict[str, Any] = {}
+    for name, value in inputs.items():
+        if isinstance(value, Mapping):
+            there[name] = _sent(value, device, dtype)
+        elif isinstance(value, Tensor):
+            there[name] = value.to(device, dtype if value.is_floating_point() else None)
+        else:
+            there[name] = value
+    return there
+
+
+def _joined(inputs: tuple[Inputs, ...], n: int) -> dict[str, Any]:
+    """n rows of each."""
     joined: dict[str, Any] = {}
     for name, first in inputs[0].items():
+        values = tuple(each[name] for each in inputs)
         if isinstance(first, Mapping):
-            joined[name] = _joined(tuple(each[name] for each in inputs), n, device, dtype)
+            joined[name] = _joined(values, n)
         elif isinstance(first, Tensor):
-            parts = [each[name].to(device, dtype if first.is_floating_point() else None) for each in inputs]
-            joined[name] = torch.cat([part.expand(n, *part.shape[1:]) for part in parts])
+            joined[name] = torch.cat([value.expand(n, *value.shape[1:]) for value in values])
         else:
             joined[name] = first
     return joined

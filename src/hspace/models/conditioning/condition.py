@@ -58,6 +58,19 @@ class Condition:
         """Whether there is an unconditional pass beside the conditional one."""
         return self.guidance_scale > 1
 
+    def given(self) -> dict[str, Any]:
+        """As `hspace.load` and `Denoiser.conditioned` take it, without what need not be said.
+
+        Example:
+            >>> from hspace.models.conditioning import Condition
+            >>> Condition(prompt="a portrait").given()
+            {'prompt': 'a portrait', 'guidance_scale': 1.0}
+        """
+        own = {"prompt": self.prompt, "label": self.label, "guidance_scale": self.guidance_scale}
+        more = {"negative_prompt": self.negative_prompt, "shifted": self.shifted}
+        said = {name: value for name, value in more.items() if value != getattr(Condition, name)}
+        return {name: value for name, value in own.items() if value is not None} | said
+
     def to_json(self) -> dict[str, Any]:
         """As plain JSON types."""
         return asdict(self)
@@ -91,5 +104,5 @@ class Condition:
             against = f" against {self.negative_prompt!r}" if self.negative_prompt else ""
             parts.append(f"guidance {self.guidance_scale:g}{against}")
             if self.shifted != "both":
-                parts.append("shifted in the conditional pass")
-        return ", ".join(parts)
+                parts.append("shifted in the conditional pass only")
+        return ", ".join(parts) or "no condition"

@@ -24,7 +24,7 @@ class Conditioner(Protocol):
 
     @property
     def wanted(self) -> str:
-        """What has to be asked for, for errors: "a class: label=0 to 999"."""
+        """What has to be asked for, for errors: "a class, label 0 to 999"."""
 
     def branches(self, condition: Condition) -> Branches:
         """The passes of the network.

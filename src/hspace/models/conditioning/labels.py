@@ -33,7 +33,7 @@ class Labels:
     @property
     def wanted(self) -> str:
         """For errors."""
-        return f"a class: label=0 to {self.classes - 1}"
+        return f"a class, label 0 to {self.classes - 1}"
 
     def branches(self, condition: Condition) -> Branches:
         """One pass, or with guidance two.
@@ -45,7 +45,7 @@ class Labels:
         if condition.prompt is not None or condition.negative_prompt:
             raise HspaceError(f"the model takes no prompt, but {self.wanted}")
         if label is None or not 0 <= label < self.classes:
-            raise HspaceError(f"the model takes {self.wanted}; found {label}")
+            raise HspaceError(f"the model takes {self.wanted}; found {'none' if label is None else label}")
         own = {"class_labels": torch.tensor([label])}
         if not condition.guided:
             return Branches((own,))

@@ -12,6 +12,7 @@ from hspace.errors import HspaceError
 from hspace.hub import short
 from hspace.models.conditioning.branches import Branches, Inputs
 from hspace.models.conditioning.condition import Condition
+from hspace.models.wrappers import network_of
 
 __all__ = ["Prompts", "usual_guidance_scale"]
 
@@ -41,6 +42,9 @@ class Prompts:
         kind = _kind(pipeline)
         if encode is None and kind not in KINDS:
             raise HspaceError(f"{type(pipeline).__name__}: prompts of a {kind} aren't supported")
+        lacking = [name for name in ("encode_prompt", "text_encoder", "tokenizer") if not _has(pipeline, name)]
+        if encode is None and lacking:
+            raise HspaceError(f"{type(pipeline).__name__} has no {', '.join(lacking)}: prompts need the whole pipeline")
         self._encode = encode or KINDS[kind]
 
     def branches(self, condition: Condition) -> Branches:
@@ -58,7 +62,18 @@ class Prompts:
                 own, *others = self._encode(self.pipeline, condition)
         except (ValueError, RuntimeError, AttributeError, TypeError) as error:  # text encoders that are not there
             raise HspaceError(f"{type(self.pipeline).__name__} can't encode the prompt ({short(error)})") from error
+        self._check_width(own["encoder_hidden_states"].shape[-1])
         return Branches((*others, own), condition.guidance_scale, condition.shifted == "both")
+
+    def _check_width(self, found: int) -> None:
+        """Parts of different models, as SD 1's U-Net beside SD 2's text encoder, differ here first."""
+        config: Any = network_of(self.pipeline).config
+        expected = config.get("cross_attention_dim" if hasattr(self.pipeline, "unet") else "caption_channels")
+        if isinstance(expected, int) and expected != found:
+            raise HspaceError(
+                f"{type(self.pipeline).__name__}: the network takes {expected} numbers of each token, its text "
+                f"encoders give {found}: they are parts of different models, or one is missing"
+            )
 
 
 def usual_guidance_scale(kind: Any) -> float:
@@ -68,15 +83,20 @@ def usual_guidance_scale(kind: Any) -> float:
 
 
 def _kind(pipeline: Any) -> str:
-    network: Any = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
+    network = network_of(pipeline)
     if type(network).__name__ == "UNet2DConditionModel" and network.config.addition_embed_type == "text_time":
         return "UNet2DConditionModel with text_time"
     return type(network).__name__
 
 
+def _has(pipeline: Any, name: str) -> bool:
+    """Some pipelines have a second text encoder only."""
+    return any(getattr(pipeline, each, None) is not None for each in (name, f"{name}_2"))
+
+
 def _device(pipeline: Any) -> torch.device:
     """Where its text encoder is; what it encodes goes to the network's device later."""
-    encoder: Any = getattr(pipeline, "text_encoder", None)
+    encoder: Any = getattr(pipeline, "text_encoder", None) or getattr(pipeline, "text_encoder_2", None)
     return next(encoder.parameters()).device if encoder is not None else torch.device("cpu")
 
 
@@ -106,6 +126,19 @@ def _stable_diffusion_xl(pipeline: Any, condition: Condition) -> Encoded:
     ]
 
 
+def _stable_diffusion_3(pipeline: Any, condition: Condition) -> Encoded:
+    own, none, pooled, none_pooled = pipeline.encode_prompt(
+        condition.prompt,
+        prompt_2=None,
+        prompt_3=None,
+        device=_device(pipeline),
+        do_classifier_free_guidance=condition.guided,
+        negative_prompt=condition.negative_prompt,
+    )
+    pairs = [(own, pooled), (none, none_pooled)][: 1 + condition.guided]
+    return [{"encoder_hidden_states": text, "pooled_projections": whole} for text, whole in pairs]
+
+
 def _pixart(pipeline: Any, condition: Condition) -> Encoded:
     own, mask, none, none_mask = pipeline.encode_prompt(
         condition.prompt,
@@ -125,8 +158,7 @@ def _pixart(pipeline: Any, condition: Condition) -> Encoded:
 
 
 def _picture_size(pipeline: Any) -> tuple[int, int]:
-    network = getattr(pipeline, "unet", None) or pipeline.transformer
-    size = network.config.sample_size
+    size = network_of(pipeline).config.sample_size
     height, width = (size, size) if isinstance(size, int) else size
     return height * pipeline.vae_scale_factor, width * pipeline.vae_scale_factor
 
@@ -135,5 +167,6 @@ KINDS: dict[str, Callable[[Any, Condition], Encoded]] = {
     "UNet2DConditionModel": _stable_diffusion,
     "UNet2DConditionModel with text_time": _stable_diffusion_xl,
     "PixArtTransformer2DModel": _pixart,
+    "SD3Transformer2DModel": _stable_diffusion_3,
 }
 """By the network of the pipeline."""

@@ -1,0 +1,67 @@
+"""`hspace plan` on a tiny real model."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from tests.cli.conftest import Run
+
+import hspace
+from hspace.models import Tap
+from hspace.planning import counted
+
+SMALL = ("-s", 3, "-k", 2, "-n", 1000, "--device", "cpu", "--batch-size", 4)
+
+
+def row(table: str, name: str) -> list[str]:
+    line = next(line for line in table.splitlines() if line.strip(" │").startswith(name))
+    return [cell.strip() for cell in re.split("│", line.strip("│"))][1:]
+
+
+def test_measured_here(run: Run, tiny_folder: Path) -> None:
+    result = run("plan", "-m", tiny_folder, *SMALL, "--processes", "1,2")
+    assert result.exit_code == 0, result.output
+    assert "1000 samples of tiny, 3 steps, 2 components\nbatches of 4; measured on cpu" in result.stdout
+    assert "1 process " in result.stdout
+    assert "2 processes" in result.stdout
+    assert row(result.stdout, "merging")[0] == "0.0 s, 0 %"
+    # three timesteps, mean, 124 axes and squares of 128 numbers, 256 coordinates and the values, float32
+    kilobytes = 3 * 4 * (126 * 128 + 257 * 124) / 1000
+    assert row(result.stdout, "state on disk") == 2 * [f"{kilobytes / 1000:.1f} MB"]
+    assert row(result.stdout, "sent in all") == ["0.0 MB", f"{2 * kilobytes / 1000:.1f} MB"]
+
+
+def test_for_another_gpu(run: Run, tiny_folder: Path) -> None:
+    result = run("plan", "-m", tiny_folder, *SMALL, "--tflops", 1e-6, "--processes", "4")
+    assert result.exit_code == 0, result.output
+    model = hspace.load(tiny_folder, device="cpu")
+    sampler = hspace.Sampler(model, steps=3)
+    x_t = sampler.latents([0]).x_T()
+    operations = counted(model.network, lambda: model.observe(x_t, 0), Tap(model.network)).operations
+    assert f"{operations / 1e12:.3g} x 10^12 operations a sample and step at 1e-06 x 10^12" in result.stdout
+    minutes = 250 * 3 * operations / 1e6 / 60
+    assert row(result.stdout, "sampling")[0].startswith(f"{minutes:.1f} min")
+    assert "not measured" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--processes", "1,x"), "--processes must be numbers separated by commas, such as 1,8,64, not '1,x'"),
+        (("--processes", "0"), "--processes must be numbers"),
+        (("-n", 0), "--samples must be more than 0, not 0"),
+        (("--tflops", -1), "--tflops must be more than 0, not -1.0"),
+        (("--bandwidth", 0), "--bandwidth must be more than 0, not 0.0"),
+        (("-k", 0), "n_components must be at least 1, not 0"),
+        (("-k", 1000, "-n", 10), "1000 components need more samples than that, not 10"),
+    ],
+)
+def test_what_can_not_be_planned_is_said_in_a_line(
+    run: Run, tiny_folder: Path, options: tuple[object, ...], message: str
+) -> None:
+    result = run("plan", "-m", tiny_folder, "-s", 2, *options)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
