@@ -22,6 +22,7 @@ __all__ = ["command"]
 
 def command(
     model: options.Model = "faces64",
+    asked: options.Asked = options.NOTHING,
     samples: Annotated[int, typer.Option("--samples", "-n", help="Number of samples.")] = 1_000_000,
     components: Annotated[int, typer.Option("--components", "-k", help="Number of components.")] = 10,
     joint: Annotated[bool, typer.Option("--joint", help="One PCA of all timesteps instead of one for each.")] = False,
@@ -52,7 +53,7 @@ def command(
         raise HspaceError(f"--processes must be numbers separated by commas, such as 1,8,64, not {processes!r}")
     pca = PCA(components, joint=joint)
     pca.check(samples)
-    sampler = open_sampler(open_model(model, tap, device, dtype), steps, eta, start, batch_size)
+    sampler = open_sampler(open_model(model, tap, device, dtype, asked), steps, eta, start, batch_size)
     if tflops is None:
         costs = measured(pca, sampler)
         basis = f"measured on {sampler.model.device}, {torch.get_num_threads()} threads"
