@@ -248,7 +248,13 @@ def test_channels_last_h() -> None:
         ("global", "ortho", 1, SHAPE, "at least 2 directions are learned together, not 1"),
         ("global", "ortho", R + 1, SHAPE, "7 directions don't fit into a span of 6"),
         ("global", "linear", R + 1, SHAPE, "7 directions don't fit into a span of 6"),
-        ("block", "linear", K, (D,), r"a block needs h of shape \(c, y, x\), not \(48,\): learn global directions"),
+        (
+            "block",
+            "linear",
+            K,
+            (D,),
+            r"a block needs h of shape \(c, y, x\) or \(tokens, d\), not \(48,\): learn global ones",
+        ),
     ],
 )
 def test_errors(kind: Kind, parametrisation: Parametrisation, n: int, shape: tuple[int, ...], message: str) -> None:

@@ -6,7 +6,6 @@ first (`hspace.models.parts`, `hspace.models.weightfiles`), then tokenizers, the
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from hspace.models.denoiser import Denoiser
 from hspace.models.parts import LEFT_OUT, Part, Parts, parts_of
 from hspace.models.pipelines import codec_of, denoiser_of, denoiser_of_pipeline
 from hspace.models.quiet import quietly
-from hspace.models.weightfiles import WeightFiles, check_weights
+from hspace.models.weightfiles import WeightFiles, check_no_pointer, check_weights
 
 __all__ = ["denoiser_of_folder"]
 
@@ -32,10 +31,8 @@ def denoiser_of_folder(folder: Path, model_id: str, *, tap: str | None) -> Denoi
         HspaceError: No model in it, or one that can't be used, or not all of one.
     """
     parts = parts_of(folder)
-    if parts.text_encoders and find_spec("transformers") is None:
-        raise HspaceError(f"{folder}: text-to-image needs transformers: pip install 'hspace[transformers]'")
     scheduler = _scheduler(parts.schedule)
-    files = {part.name: check_weights(part.folder) for part in parts.weights}
+    files = {part.name: check_weights(part.folder, part.library) for part in parts.weights}
     read: dict[str, Any] = {part.name: _tokenizer(part) for part in parts.tokenizers}
     read |= {part.name: _read(part, files[part.name]) for part in parts.weights}
     network = read[parts.network.name]
@@ -78,9 +75,13 @@ def _pipeline(folder: Path, parts: Parts, given: dict[str, Any]) -> Any:
 def _tokenizer(part: Part) -> Any:
     """transformers makes do without a vocabulary: then every word is unknown, and all prompts are the same."""
     try:
+        for path in filter(Path.is_file, part.folder.iterdir()):
+            check_no_pointer(path)
         with quietly("transformers"):
             tokenizer = part.kind.from_pretrained(part.folder, local_files_only=True)
         words = len(tokenizer) - len(tokenizer.all_special_ids)
+    except HspaceError:
+        raise
     except Exception as error:  # of tokenizers, of JSON, of sentencepiece
         raise HspaceError(f"{part.folder}: the tokenizer can't be read ({short(error)}); {AGAIN}") from error
     if words < 1:
@@ -95,11 +96,13 @@ def _read(part: Part, files: WeightFiles) -> Any:
     """A network whose weights are all there, fit, and are finite."""
     options: dict[str, Any] = {"output_loading_info": True, "local_files_only": True}
     faults = ["missing_keys", "mismatched_keys", "error_msgs"]
-    if issubclass(part.kind, diffusers.ModelMixin):
+    if part.library == "diffusers":
         options["low_cpu_mem_usage"] = False  # it would fill in what is missing later; and so weights become float32
         faults.insert(1, "unexpected_keys")  # transformers' text encoders may lie in the file of the whole model
+    else:
+        options["ignore_mismatched_sizes"] = True  # they are told as a fault, below
     try:
-        with quietly("diffusers", "transformers"):
+        with quietly(part.library):
             loaded: Any = part.kind.from_pretrained(
                 part.folder, variant=files.variant, use_safetensors=files.safetensors, **options
             )

@@ -167,6 +167,12 @@ class Denoiser:
         return self._compiled is not None
 
     @property
+    def is_channels_last(self) -> bool:
+        """Whether `channels_last` has laid the network out."""
+        kernels = (weight for weight in self.network.parameters() if weight.ndim == 4 and not weight.is_contiguous())
+        return any(weight.is_contiguous(memory_format=torch.channels_last) for weight in kernels)
+
+    @property
     def picture_shape(self) -> tuple[int, ...]:
         """(c, h, w) of a picture: that of x_t, or of what the codec makes of it."""
         return self.image_shape if self.codec is None else self.codec.picture_shape(self.image_shape)

@@ -21,6 +21,8 @@ import diffusers
 from hspace.errors import HspaceError
 from hspace.hub import AGAIN, read_json
 from hspace.models.pipelines import AUTOENCODERS, KINDS, NEED_TEXT, check_network
+from hspace.models.quiet import quietly
+from hspace.models.weightfiles import Library
 
 __all__ = ["LEFT_OUT", "Part", "Parts", "no_model", "parts_of"]
 
@@ -47,6 +49,12 @@ class Part:
     folder: Path
     kind: Any
     config: dict[str, Any]
+
+    @property
+    def library(self) -> Library:
+        """Whose it is."""
+        of_transformers = self.kind.__module__.partition(".")[0] == "transformers"
+        return "transformers" if of_transformers else "diffusers"
 
 
 @dataclass(frozen=True)
@@ -157,7 +165,7 @@ def _other_network(config: dict[str, Any]) -> str:
         if name in ("UNetUnconditionalModel", "UNetLDMModel", "UNetModel", "UNetConditionalModel"):
             return f"{name} is of diffusers before 0.2: get the current revision of the model"
         if name.startswith("Autoencoder") or name == "VQModel":
-            return f"a {name} without its network: {_GET_IT_ALL}"
+            return f"found {name} without its network: {_GET_IT_ALL}"
         return f"expected one of {known}, found {name}"
     model = (config.get("architectures") or [config.get("model_type")])[0]
     if model is not None:
@@ -181,15 +189,19 @@ def _text_parts(folder: Path, index: dict[str, Any], network: Part) -> tuple[tup
     kind = network.kind.__name__
     if not index:
         raise HspaceError(f"{folder}: a {kind} needs its text encoder: expected model_index.json; {_GET_IT_ALL}")
-    pipeline = index.get("_class_name")
-    if not (isinstance(pipeline, str) and hasattr(diffusers, pipeline)):
+    pipeline, _ = index.get("_class_name"), _transformers(folder)
+    with quietly("diffusers", "transformers"):  # a pipeline's module is imported here
+        known = isinstance(pipeline, str) and hasattr(diffusers, pipeline)
+    if not known:
         raise HspaceError(f"{folder / 'model_index.json'}: diffusers has no pipeline {pipeline}")
     named = {name: index[name] for name in index if _is_named(index, name)}
     others = named.keys() - {*_NETWORKS, *AUTOENCODERS, *LEFT_OUT, "scheduler"}
     encoders = sorted(name for name in others if name.startswith("text_encoder"))
     tokenizers = sorted(name for name in others if name.startswith("tokenizer"))
     if unknown := sorted(others - {*encoders, *tokenizers}):
-        raise HspaceError(f"{folder}: {pipeline}'s {', '.join(unknown)} isn't supported")
+        raise HspaceError(
+            f"{folder}: {pipeline}'s {', '.join(unknown)} isn't supported; without it, its pipeline is a model"
+        )
     if index.get("requires_aesthetics_score"):
         raise HspaceError(f"{folder}: a refiner, which finishes pictures of another model, isn't supported")
     if not encoders:
@@ -198,14 +210,19 @@ def _text_parts(folder: Path, index: dict[str, Any], network: Part) -> tuple[tup
     return text_encoders, tuple(_text_part(folder, name, named[name], "tokenizer_config.json") for name in tokenizers)
 
 
-def _text_part(folder: Path, name: str, entry: list[Any], description: str) -> Part:
+def _transformers(folder: Path) -> Any:
     try:
         import transformers
     except ImportError as error:
         raise HspaceError(
             f"{folder}: text-to-image models need transformers ({error}): pip install 'hspace[transformers]'"
         ) from error
-    kind = getattr(transformers, str(entry[1]), None)
+    return transformers
+
+
+def _text_part(folder: Path, name: str, entry: list[Any], description: str) -> Part:
+    with quietly("transformers"):
+        kind = getattr(_transformers(folder), str(entry[1]), None)
     if entry[0] != "transformers" or kind is None:
         raise HspaceError(f"{folder}: model_index.json: {entry[0]} has no {entry[1]} for {name}")
     missing = f"{folder}: model_index.json names a {name}, but {name}/{description} is not there; {AGAIN}"

@@ -39,8 +39,11 @@ __all__ = ["AUTOENCODERS", "KINDS", "NEED_TEXT", "check_network", "codec_of", "d
 AUTOENCODERS = ("vae", "vqvae")
 """Names of a pipeline's autoencoder."""
 
-_MORE_THAN_TEXT = ("class_embed_type", "num_class_embeds", "encoder_hid_dim_type", "time_cond_proj_dim")
-"""Of upscalers, of unCLIP, of DeepFloyd IF, and of networks distilled for guidance (LCM)."""
+_MORE_THAN_TEXT = (
+    *("class_embed_type", "num_class_embeds", "encoder_hid_dim_type", "time_cond_proj_dim"),
+    "addition_embed_type",  # text_time, of SDXL, is known
+)
+"""Of upscalers, of unCLIP, of DeepFloyd IF, of networks distilled for guidance (LCM), and of Kandinsky."""
 
 _SMALLEST = 2.0**-24  # for schedules that end at 0, as diffusers' EulerDiscreteScheduler has it
 
@@ -61,7 +64,7 @@ def denoiser_of_pipeline(pipeline: Any, *, model_id: str, tap: str | None) -> De
             f"it has {parts or 'neither'}"
         )
     autoencoder = next((part for name in AUTOENCODERS if (part := getattr(pipeline, name, None)) is not None), None)
-    codec, notes = (None, ()) if autoencoder is None else codec_of(autoencoder)
+    codec, notes = (None, ()) if autoencoder is None else codec_of(unwrapped(autoencoder))
     return denoiser_of(
         network, scheduler, model_id=model_id, tap=tap, codec=codec, pipeline=pipeline, notes=notes
     )  # fmt: skip
@@ -168,8 +171,7 @@ def check_network(kind: Any, config: Mapping[str, Any], title: str) -> None:
     if config.get("sample_size") is None:
         raise HspaceError(f"{title}: the network's configuration has no sample_size, so that pictures have no size")
     if issubclass(kind, UNet2DConditionModel):
-        more = {key: config.get(key) for key in ("addition_embed_type", "class_embed_type", "encoder_hid_dim_type")}
-        more = {key: value for key, value in more.items() if value not in (None, "text_time")}
+        more = {key: config[key] for key in _MORE_THAN_TEXT if config.get(key) not in (None, "text_time")}
         if more:
             found = ", ".join(f"{key} {value}" for key, value in more.items())
             raise HspaceError(f"{title}: the network takes more than a prompt ({found}), which isn't supported")
@@ -207,11 +209,6 @@ def _classes_of_transformer(network: nn.Module, pipeline: Any, model_id: str) ->
 def _prompts(network: nn.Module, pipeline: Any, model_id: str) -> Conditioner:
     if not hasattr(pipeline, "encode_prompt"):
         raise HspaceError(f"{model_id}: a {type(network).__name__} needs its text encoder: load the whole pipeline")
-    config: Any = network.config
-    if found := [f"{name}={config.get(name)!r}" for name in _MORE_THAN_TEXT if config.get(name) is not None]:
-        raise HspaceError(f"{model_id}: the network asks for more than text ({', '.join(found)}): it isn't supported")
-    if config.get("addition_embed_type") not in (None, "text_time"):
-        raise HspaceError(f"{model_id}: prompts of type {config.addition_embed_type!r} aren't supported")
     return Prompts(pipeline)
 
 

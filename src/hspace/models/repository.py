@@ -44,7 +44,7 @@ def _needed(repository: Snapshot, parts: Parts, hub_id: str) -> list[str]:
     needed = [name for name in repository.files if _DESCRIPTION.fullmatch(name)]
     for part in parts.weights:
         inside = _inside(repository.files, part.folder, repository.folder)
-        weights = weight_files(list(inside))
+        weights = weight_files(list(inside), part.library)
         if weights is None:
             found = ", ".join(sorted(inside)[:4])
             raise HspaceError(f"{hub_id}: no weights of its {part.name}: expected safetensors or .bin, found {found}")

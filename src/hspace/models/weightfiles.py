@@ -17,14 +17,21 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from zipfile import is_zipfile
 
 from hspace.errors import HspaceError
 from hspace.hub import AGAIN, POINTER, read_json, short
 
-__all__ = ["WeightFiles", "check_weights", "tensor_names", "weight_files"]
+__all__ = ["Library", "WeightFiles", "check_no_pointer", "check_weights", "tensor_names", "weight_files"]
 
+Library = Literal["diffusers", "transformers"]
+"""Whose names they are."""
+
+_USUAL: dict[Library, str] = {
+    "diffusers": "diffusion_pytorch_model.safetensors",
+    "transformers": "model.safetensors",
+}
 _NAME = re.compile(
     r"(?P<stem>diffusion_pytorch_model|pytorch_model|model)(\.(?P<variant>\w+))?"
     r"(-(?P<shard>\d{5})-of-(?P<shards>\d{5}))?(\.(?P<old_variant>\w+))?\.(?P<kind>safetensors|bin)"
@@ -49,24 +56,27 @@ class WeightFiles:
     safetensors: bool
 
 
-def weight_files(names: Collection[str]) -> WeightFiles | None:
+def weight_files(names: Collection[str], library: Library) -> WeightFiles | None:
     """Those of a folder's files that are read: the usual ones if there are any, else a variant; rather safetensors.
 
     Args:
         names: Of all files in the folder.
+        library: Whose network it is.
 
     Returns:
         None where there are no weights.
 
     Example:
         >>> from hspace.models.weightfiles import weight_files
-        >>> weight_files(["model.fp16.safetensors", "model.safetensors", "model.onnx"]).names
+        >>> weight_files(["model.fp16.safetensors", "model.safetensors", "model.onnx"], "transformers").names
         ('model.safetensors',)
-        >>> weight_files(["diffusion_pytorch_model.fp16.safetensors", "diffusion_pytorch_model.fp16.bin"]).variant
+        >>> weight_files(["diffusion_pytorch_model.fp16.safetensors"], "diffusers").variant
         'fp16'
     """
     found: dict[tuple[bool, bool, str, bool], list[re.Match[str]]] = {}
     for match in filter(None, map(_NAME.fullmatch, sorted(names))):
+        if (match["stem"] == "diffusion_pytorch_model") != (library == "diffusers"):
+            continue
         variant = match["variant"] or match["old_variant"]
         # In the order in which they are wanted: of variants fp16 before non_ema, and one file before shards.
         order = (variant is not None, match["kind"] == "bin", variant or "", match["shard"] is not None)
@@ -79,18 +89,29 @@ def weight_files(names: Collection[str]) -> WeightFiles | None:
     return WeightFiles(tuple(match[0] for match in matches), index, variant or None, not is_bin)
 
 
-def check_weights(folder: Path) -> WeightFiles:
+def check_weights(folder: Path, library: Library) -> WeightFiles:
     """The files of a network's weights, all there and whole.
+
+    Args:
+        folder: The network's.
+        library: Whose network it is.
 
     Raises:
         HspaceError: There are none, a shard is missing, one is truncated or no file of weights at all.
     """
+    try:
+        return _checked(folder, library)
+    except OSError as error:
+        raise HspaceError(f"{error.filename or folder}: can't be read ({error.strerror})") from error
+
+
+def _checked(folder: Path, library: Library) -> WeightFiles:
     names = [path.name for path in folder.iterdir()]
-    files = weight_files(names)
+    files = weight_files(names, library)
     if files is None:
         partial = next((name for name in names if name.endswith((".incomplete", ".part", ".tmp"))), None)
         found = partial or ", ".join(sorted(names)[:4]) or "nothing"
-        raise HspaceError(f"{folder}: no weights: expected diffusion_pytorch_model.safetensors, found {found}; {AGAIN}")
+        raise HspaceError(f"{folder}: no weights: expected {_USUAL[library]}, found {found}; {AGAIN}")
     wanted = files.names
     if files.index is not None:
         index = read_json(
@@ -116,26 +137,31 @@ def tensor_names(path: Path) -> list[str]:
         return []
 
 
+def check_no_pointer(path: Path) -> bytes:
+    """The first bytes of a file.
+
+    Raises:
+        HspaceError: They say that git-lfs has yet to get the rest.
+    """
+    with path.open("rb") as file:
+        start = file.read(64)
+    if start.startswith(POINTER):
+        raise HspaceError(f"{path}: a git-lfs pointer in place of the file: run `git lfs pull` in its repository")
+    return start
+
+
 def _check_whole(path: Path) -> None:
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            start = file.read(64)
-        if start.startswith(POINTER):
-            raise HspaceError(
-                f"{path}: a git-lfs pointer in place of the weights: run `git lfs pull` in its repository"
-            )
-        if start.lower().startswith(_PAGE):
-            raise HspaceError(f"{path}: a web page in place of the weights; {AGAIN}")
-        if path.suffix == ".safetensors":
-            expected = _size(path) if size >= 8 else 8
-            if size != expected:
-                what = "truncated: expected at least" if size < expected else "damaged: expected"
-                raise HspaceError(f"{path}: {what} {expected} bytes, found {size}; {AGAIN}")
-        elif not size or (start.startswith(b"PK") and not is_zipfile(path)):  # the list of a zip is at its end
-            raise HspaceError(f"{path}: truncated; {AGAIN}")
-    except OSError as error:
-        raise HspaceError(f"{path}: can't be read ({short(error)})") from error
+    size = path.stat().st_size
+    start = check_no_pointer(path)
+    if start.lower().startswith(_PAGE):
+        raise HspaceError(f"{path}: a web page in place of the file; {AGAIN}")
+    if path.suffix == ".safetensors":
+        expected = _size(path) if size >= 8 else 8
+        if size != expected:
+            what = "truncated: expected at least" if size < expected else "damaged: expected"
+            raise HspaceError(f"{path}: {what} {expected} bytes, found {size}; {AGAIN}")
+    elif not size or (start.startswith(b"PK") and not is_zipfile(path)):  # the list of a zip is at its end
+        raise HspaceError(f"{path}: truncated; {AGAIN}")
 
 
 def _size(path: Path) -> int:

@@ -62,7 +62,18 @@ class Prompts:
                 own, *others = self._encode(self.pipeline, condition)
         except (ValueError, RuntimeError, AttributeError, TypeError) as error:  # text encoders that are not there
             raise HspaceError(f"{type(self.pipeline).__name__} can't encode the prompt ({short(error)})") from error
+        self._check_width(own["encoder_hidden_states"].shape[-1])
         return Branches((*others, own), condition.guidance_scale, condition.shifted == "both")
+
+    def _check_width(self, found: int) -> None:
+        """Parts of different models, as SD 1's U-Net beside SD 2's text encoder, differ here first."""
+        config: Any = network_of(self.pipeline).config
+        expected = config.get("cross_attention_dim" if hasattr(self.pipeline, "unet") else "caption_channels")
+        if isinstance(expected, int) and expected != found:
+            raise HspaceError(
+                f"{type(self.pipeline).__name__}: the network takes {expected} numbers of each token, its text "
+                f"encoders give {found}: they are parts of different models, or one is missing"
+            )
 
 
 def usual_guidance_scale(kind: Any) -> float:
