@@ -77,6 +77,37 @@ def test_its_condition() -> None:
         hspace.load(pipelines.dit(), "cpu").predict(X_T, 1)
 
 
+@pytest.mark.parametrize("scale", [1.0, 4.5])
+def test_pixart_is_its_pipeline_bit_for_bit(scale: float, tmp_path: Path) -> None:
+    """Words that are there and words that are not, guidance before the variance is left out."""
+    pipe = pipelines.pixart()
+    model = hspace.load(pipe, "cpu", **FLOW, guidance_scale=scale)
+    sampler = hspace.Sampler(model, STEPS, 0.0, spacing="leading")
+    n = {"num_images_per_prompt": 2, "num_inference_steps": STEPS, "output_type": "latent"}
+    plain = {"use_resolution_binning": False, "clean_caption": False, "latents": sampler.latents([0, 1]).x_T()}
+    steps, returned = steps_of(pipe, **FLOW, **n, **plain, guidance_scale=scale)
+    for output, timestep, x_t in steps:
+        assert torch.equal(model.predict(x_t, timestep).eps, output)
+    x_0 = sampler.run([0, 1], pictures=False)
+    torch.testing.assert_close(x_0, returned.images, rtol=0, atol=2e-5 * float(x_0.abs().max()))
+    pipe.save_pretrained(tmp_path / "pixart")
+    again = hspace.load(tmp_path / "pixart", "cpu", **FLOW)
+    assert again.condition == Condition("a cat", "a dog", guidance_scale=4.5)
+    torch.testing.assert_close(
+        again.conditioned(guidance_scale=scale).predict(x_t, timestep).eps, output, rtol=0, atol=1e-5
+    )
+
+
+def test_pixart_of_1024_pixels_is_told_the_size() -> None:
+    """Its network asks for it, as others of other sizes do not."""
+    pipe = pipelines.pixart(sample_size=128, patch_size=32, num_attention_heads=3, cross_attention_dim=12)
+    model = hspace.load(pipe, "cpu", prompt="a cat", guidance_scale=4.5)
+    x_t = torch.randn(1, 4, 128, 128, generator=torch.Generator().manual_seed(0))
+    plain = {"use_resolution_binning": False, "clean_caption": False, "latents": x_t, "output_type": "latent"}
+    (step,), _ = steps_of(pipe, "a cat", guidance_scale=4.5, num_inference_steps=1, height=256, width=256, **plain)
+    assert torch.equal(model.predict(x_t, step.timestep).eps, step.output)
+
+
 FLOW = {"prompt": "a cat", "negative_prompt": "a dog"}
 OF_PICTURE = "norm_out"  # behind the blocks, which return two tensors; of the picture's tokens alone
 
