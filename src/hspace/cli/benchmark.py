@@ -63,9 +63,9 @@ def command(
         raise HspaceError(f"--samples must be at least 2, not {samples}")
     sampler = open_sampler(open_model(model, tap, device, computing, asked), steps, eta, start, batch_size)
     expected = (3, IMAGE_SIZE, IMAGE_SIZE)
-    if sampler.model.image_shape != expected:
+    if sampler.model.picture_shape != expected:
         raise HspaceError(
-            f"factors are known of portraits of shape {expected}; {model} has {sampler.model.image_shape}"
+            f"factors are known of portraits of shape {expected}; {model} has {sampler.model.picture_shape}"
         )
     task = Task(
         sampler,

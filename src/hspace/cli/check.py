@@ -19,6 +19,7 @@ __all__ = ["command"]
 
 def command(
     model: Annotated[str, typer.Argument(help="file.py:function, a diffusers folder, a hub id, or faces64.")],
+    asked: options.Asked = options.NOTHING,
     tap: options.Tap = None,
     half: Annotated[
         str | None, typer.Option(help="bfloat16 or float16: also whether the network computes in it.")
@@ -31,7 +32,7 @@ def command(
     precision = None if half is None else options.parse_dtype(half)
     if precision not in (None, torch.bfloat16, torch.float16):
         raise HspaceError(f"--half must be bfloat16 or float16, not {half!r}")
-    denoiser = open_model(model, tap, device, computing)
+    denoiser = open_model(model, tap, device, computing, asked)
     report = check_denoiser(denoiser, half=precision, raises=False, progress=True)
     if as_json:
         say(json.dumps({"model": report.model_id, "checks": [asdict(check) for check in report.checks]}, indent=2))

@@ -58,8 +58,8 @@ def command(
     names = stems if len(set(stems)) == len(stems) else [f"{i}-{stem}" for i, stem in enumerate(stems)]
     inversion = sampler.invert(photos, refine=refine, seeds=seeds, names=names, progress=True)
     inversion.save(out)
-    for name, psnr in zip(inversion.names, inversion.psnr.tolist(), strict=True):
-        say(f"{name}: reconstructed with a PSNR of {psnr:.1f} dB")
+    for row, name in enumerate(inversion.names):
+        say(f"{name}: {inversion.described(row)}")
     if preview is not None:
         both = torch.cat([photos, sampler.run(inversion).float()])
         with writing(preview) as partial:
