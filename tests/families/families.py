@@ -49,6 +49,7 @@ PROMPTED: dict[str, Family] = {
 }
 GUIDED: dict[str, Family] = {
     **PROMPTED,
+    "stable diffusion 3": Family(pipelines.stable_diffusion_3, _TEXT, _OTHER),
     "dit": Family(pipelines.dit, {"label": 3, "guidance_scale": 4.0}, {"label": 8, "guidance_scale": 2.0}),
 }
 FAMILIES: dict[str, Family] = {

@@ -38,7 +38,7 @@ def steps_of(pipe: Any, *args: Any, **options: Any) -> tuple[list[Step], Any]:
 
 
 @contextmanager
-def hooked(module: nn.Module, change: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
+def hooked(module: nn.Module, change: Callable[[Any], Any]) -> Iterator[None]:
     """`change` of the module's output in every pass."""
     handle = module.register_forward_hook(lambda _, __, output: change(output))
     try:

@@ -15,6 +15,7 @@ import hspace
 from hspace.diffusion import Inversion, Prefixes
 from hspace.diffusion.identity import about_run
 from hspace.directions import Directions, Edit, Recipe
+from hspace.testing import check_denoiser
 
 every_family = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
 every_guided = pytest.mark.parametrize("family", GUIDED.values(), ids=GUIDED.keys())
@@ -68,6 +69,13 @@ def test_components_are_saved_loaded_and_applied_under_another_condition(name: s
     plain, moved = other.run([7]), other.run([7], 3.0 * again["pc1"])
     assert not torch.equal(plain, sampler.run([7]))
     assert (moved - plain).abs().max() > 1e-3
+    finer = hspace.Sampler(other.model, 2 * STEPS, 0.0).setting()
+    assert again["pc1"].retimed(finer).setting.condition == sampler.model.condition
+
+
+@every_family
+def test_the_kit_for_adapters_finds_nothing(family: Family) -> None:
+    assert check_denoiser(family.load(), raises=False).passed
 
 
 @pytest.mark.parametrize("name", FAMILIES)

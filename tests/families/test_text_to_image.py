@@ -20,10 +20,11 @@ from torch import Tensor
 import hspace
 from hspace.diffusion import Inversion
 from hspace.errors import HspaceError
-from hspace.models.conditioning import Condition
+from hspace.models.conditioning import Condition, Prompts
 from hspace.models.prediction import predicted
 from hspace.models.products import products
 from hspace.models.quiet import quietly
+from hspace.report.reproduce import reproduce
 
 STEPS = 4
 SCALES = (1.0, 5.0)
@@ -187,6 +188,18 @@ def test_what_is_not_given_stays() -> None:
     assert hspace.load(pipelines.stable_diffusion_xl(), "cpu", prompt="x").condition.guidance_scale == 5.0
 
 
+def test_guidance_may_come_and_go() -> None:
+    """How the network is decoded is found out for each number of passes."""
+    plain = hspace.load(pipelines.stable_diffusion(), "cpu", prompt="a cat", guidance_scale=1.0)
+    assert plain.can_replay
+    guided = plain.conditioned(guidance_scale=4.0)
+    assert "replay" not in vars(guided)
+    x_t = torch.randn(2, *plain.image_shape, generator=torch.Generator().manual_seed(0))
+    for model in (guided, plain, guided.conditioned("a dog"), guided.conditioned(guidance_scale=1.0)):
+        assert torch.equal(model.decode(model.encode(x_t, 501)).eps, model.predict(x_t, 501).eps)
+    assert guided.conditioned("a dog").replay is guided.replay
+
+
 def test_a_condition_that_stays_is_not_encoded_again() -> None:
     model = hspace.load(pipelines.stable_diffusion(), "cpu", prompt="a cat")
     assert model.under(Condition(prompt="a cat", guidance_scale=7.5)).branches is model.branches
@@ -238,6 +251,30 @@ def test_networks_that_ask_for_more_than_text(config: dict[str, Any]) -> None:
 def test_an_added_embedding_of_another_kind() -> None:
     with pytest.raises(HspaceError, match="prompts of type 'text' aren't supported"):
         hspace.load(pipelines.stable_diffusion(addition_embed_type="text", addition_embed_type_num_heads=2), "cpu")
+
+
+def test_prompts_of_a_network_that_nobody_knows() -> None:
+    class Pipeline:
+        unet = tiny.PlainNetwork()
+
+        def __call__(self) -> None: ...
+
+    with pytest.raises(HspaceError, match="Pipeline: prompts of a PlainNetwork aren't supported"):
+        Prompts(Pipeline())
+
+
+def test_the_lines_of_a_direction_make_it_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipelines.stable_diffusion().save_pretrained(tmp_path / "sd")
+    monkeypatch.chdir(tmp_path)
+    asked = {"prompt": 'a "cat"', "guidance_scale": 3.0, "shifted": "conditional"}
+    sampler = hspace.Sampler(hspace.load("sd", "cpu", **asked), 2, 0.0)  # type: ignore[arg-type]
+    made = hspace.PCA(2).fit(sampler, range(4)).directions_
+    lines = reproduce(made[1])
+    assert 'prompt="a \\"cat\\"", guidance_scale=3.0, shifted="conditional")' in lines
+    found: dict[str, Any] = {}
+    exec(lines, found)
+    assert torch.equal(found["direction"].vectors, made[1].vectors)
+    assert found["direction"].setting.condition == made.setting.condition
 
 
 def test_a_network_without_its_text_encoder() -> None:

@@ -215,7 +215,7 @@ class Direction:
         return replace(self, vectors=self.vectors * scale)
 
     def retimed(self, setting: Setting, *, rescale: bool = True) -> Direction:
-        """For another grid, eta or injection; see `hspace.directions.retime`.
+        """For another grid, eta or injection; see `hspace.directions.retime`. The prompt stays that it was found under.
 
         Raises:
             HspaceError: Another model, or a grid that reaches where the direction knows nothing.
@@ -224,7 +224,8 @@ class Direction:
             return self
         vectors = retimed(self.vectors, self.setting, setting, rescale=rescale)
         origin = {**self.origin, "retimed_from": self.setting.to_json()}
-        return replace(self, vectors=vectors, setting=setting, origin=origin)
+        found = replace(setting, condition=self.setting.condition)
+        return replace(self, vectors=vectors, setting=found, origin=origin)
 
     def during(self, first: int, last: int) -> Edit:
         """An edit by this direction at timesteps first >= t >= last only.

@@ -276,7 +276,9 @@ class Denoiser:
         if other.condition != self.condition:
             other.__dict__.pop("branches", None)
         if other.condition is not None:
-            _ = other.branches  # says now what the first pass would say
+            passes = len(other.branches)  # says now what the first pass would say
+            if "replay" in self.__dict__ and passes != len(self.branches):
+                other.__dict__.pop("replay")  # it was proved for another number
         return other
 
     def to_pictures(self, x_0: Float[Tensor, "n c y x"]) -> Float[Tensor, "n k h w"]:
