@@ -64,7 +64,7 @@ def _scheduler(folder: Path) -> Any:
 
 def _pipeline(folder: Path, parts: Parts, given: dict[str, Any]) -> Any:
     """The pipeline of a folder around parts that are read already, for what it does with its text encoders."""
-    left_out = {name: None for name in LEFT_OUT if name in parts.index}
+    left_out = {name: None for name, part in parts.index.items() if name in LEFT_OUT or part == [None, None]}
     try:
         with quietly("diffusers", "transformers"):
             return diffusers.DiffusionPipeline.from_pretrained(folder, local_files_only=True, **given, **left_out)
