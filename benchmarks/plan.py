@@ -51,7 +51,7 @@ class Size:
 SIZES = (Size(100, 5, 10, 32), Size(64, 5, 10, 2), Size(64, 20, 25, 32), Size(256, 10, 25, 32), Size(500, 5, 10, 32))
 
 
-def one(size: Size) -> None:
+def one(size: Size, seconds: float = 4.0) -> None:
     """A process of a job; prints what it predicts and finds."""
     torch.set_num_threads(1)
     processes = world("cpu")
@@ -60,9 +60,9 @@ def one(size: Size) -> None:
     pca = hspace.PCA(size.components)
     sampler.run(range(size.batch))  # warm up
     processes.arrive()
-    costs = measured(pca, sampler, clock=time.process_time, seconds=4)
+    costs = measured(pca, sampler, clock=time.process_time, seconds=seconds)
     plan = planned(pca, costs, size.samples, size.steps, processes.size, bandwidth=math.inf)  # waiting takes no time
-    given = counting_bytes()
+    given = counting_bytes() if processes.size > 1 else lambda: 0
     processes.arrive()
     peak_from_here("cpu")
     wall, used, wrote = time.perf_counter(), time.process_time(), written()
@@ -196,10 +196,10 @@ def gpus(args: argparse.Namespace) -> None:
             f"{name}: {weights / 1e6:.1f} million weights, {single.operations / 1e12:.3f} x 10^12 operations and "
             f"{single.activations / 1e6:.0f} MB of tensors a sample and step, h {single.h_numbers} numbers"
         )
-        costs = at_throughput(pca, single, args.steps, args.batch, args.tflops * 1e12)
+        costs = at_throughput(pca, single, args.steps, args.batch, args.tflops * 1e12, clock=time.process_time)
         for n in args.gpus:
             plan = planned(pca, costs, args.samples, args.steps, n, bandwidth=args.bandwidth * 1e9)
-            hours = [f"{x / 3600:.1f} h" for x in (plan.seconds, plan.sampling, plan.folding)]
+            hours = [f"{x / 3600:.3g} h" for x in (plan.seconds, plan.sampling, plan.folding)]
             sizes = [f"{x / 1e9:.1f} GB" for x in (plan.device, plan.host, plan.state, plan.sent)]
             print(f"| {name}, batch {args.batch} | {n} | {' | '.join([*hours, f'{plan.merging:.0f} s', *sizes])} |")
     print("\n".join(notes))

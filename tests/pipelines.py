@@ -19,7 +19,12 @@ from diffusers import (
     DDPMScheduler,
     DiTPipeline,
     DiTTransformer2DModel,
+    FlowMatchEulerDiscreteScheduler,
     LDMPipeline,
+    PixArtAlphaPipeline,
+    PixArtTransformer2DModel,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
@@ -27,7 +32,7 @@ from diffusers import (
 )
 from tests import tiny
 from tests.attributes.tiny_transformers import tokenizer
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
 LATENT_SIZE = 8  # height and width of x_t, in all of them
 PIXELS = 16  # of a picture of the latent ones: their decoders double the size
@@ -132,6 +137,46 @@ def stable_diffusion_xl(seed: int = 0, *, scheduler: Any = None, **config: Any) 
     )
 
 
+def stable_diffusion_3(seed: int = 0, *, shift: float = 3.0, **config: Any) -> StableDiffusion3Pipeline:
+    """Flow matching with a transformer of text and picture; without the third text encoder, which may be left out.
+
+    Args:
+        seed: Of the weights.
+        shift: Of the schedule.
+        config: Of the transformer.
+    """
+    options = {
+        "sample_size": LATENT_SIZE,
+        "patch_size": 2,
+        "in_channels": 4,
+        "out_channels": 4,
+        "num_layers": 3,
+        "attention_head_dim": 4,
+        "num_attention_heads": 2,
+        "caption_projection_dim": 8,
+        "joint_attention_dim": 2 * TEXT_WIDTH,
+        "pooled_projection_dim": 2 * TEXT_WIDTH,
+        "pos_embed_max_size": LATENT_SIZE,
+    }
+    with _seeded(seed):
+        transformer = SD3Transformer2DModel(**{**options, **config})
+        vae = AutoencoderKL(**_autoencoder(latent_channels=4), shift_factor=0.06, scaling_factor=1.5)
+        encoders = [CLIPTextModelWithProjection(_text_config(projection_dim=TEXT_WIDTH)).eval() for _ in range(2)]
+    return _quiet(
+        StableDiffusion3Pipeline(
+            transformer=transformer.eval(),
+            scheduler=FlowMatchEulerDiscreteScheduler(shift=shift),
+            vae=vae.eval(),
+            text_encoder=encoders[0],
+            tokenizer=tokenizer(model_max_length=TOKENS),
+            text_encoder_2=encoders[1],
+            tokenizer_2=tokenizer(model_max_length=TOKENS),
+            text_encoder_3=None,
+            tokenizer_3=None,
+        )
+    )
+
+
 def dit(seed: int = 0, *, scheduler: Any = None, **config: Any) -> DiTPipeline:
     """A class-conditional transformer with learned variance; 2 blocks, 16 tokens of 8 numbers.
 
@@ -155,6 +200,41 @@ def dit(seed: int = 0, *, scheduler: Any = None, **config: Any) -> DiTPipeline:
         transformer = DiTTransformer2DModel(**{**options, **config})
         vae = AutoencoderKL(**_autoencoder(latent_channels=4))
     return _quiet(DiTPipeline(transformer.eval(), vae.eval(), scheduler or DDIMScheduler(clip_sample=False)))
+
+
+def pixart(seed: int = 0, *, scheduler: Any = None, **config: Any) -> PixArtAlphaPipeline:
+    """A transformer with cross attention to the words of a T5; learned variance. The tokenizer is another one's.
+
+    Args:
+        seed: Of the weights.
+        scheduler: Default: DDIM.
+        config: Of the transformer.
+    """
+    options = {
+        "num_attention_heads": 2,
+        "attention_head_dim": 4,
+        "in_channels": 4,
+        "out_channels": 8,
+        "num_layers": 2,
+        "cross_attention_dim": TEXT_WIDTH,
+        "caption_channels": TEXT_WIDTH,
+        "sample_size": LATENT_SIZE,
+        "patch_size": 2,
+    }
+    widths = {"d_model": TEXT_WIDTH, "d_kv": 4, "d_ff": 16, "num_layers": 1, "num_heads": 2, "vocab_size": 57}
+    with _seeded(seed):
+        transformer = PixArtTransformer2DModel(**{**options, **config})
+        vae = AutoencoderKL(**_autoencoder(latent_channels=4))
+        text_encoder = T5EncoderModel(T5Config(**widths))
+    return _quiet(
+        PixArtAlphaPipeline(
+            tokenizer=tokenizer(model_max_length=TOKENS),
+            text_encoder=text_encoder.eval(),
+            vae=vae.eval(),
+            transformer=transformer.eval(),
+            scheduler=scheduler or DDIMScheduler(clip_sample=False),
+        )
+    )
 
 
 @contextmanager

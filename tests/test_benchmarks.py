@@ -8,10 +8,12 @@ import runpy
 from pathlib import Path
 
 import pytest
-from benchmarks import history
+import torch
+from benchmarks import architectures, history, plan
 from benchmarks.__main__ import main
 from benchmarks.figures import FIGURES
 from benchmarks.measure import Figure, Options, alternated
+from tests import pipelines
 
 from hspace import HspaceError
 
@@ -82,8 +84,50 @@ def test_the_page_of_this_project_has_the_markers() -> None:
     assert (text.count(history.BEGIN), text.count(history.END)) == (1, 1)
 
 
-@pytest.mark.parametrize("script", ["backprop", "jacobian", "locality", "pca", "sampling"])
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("ddpm-celebahq-256", {"unet": 113_673_219}),
+        ("ldm-celebahq-256", {"unet": 274_056_163, "vqvae": 55_322_782}),
+    ],
+)
+def test_architectures_have_the_size_of_the_published_ones(name: str, parameters: dict[str, int]) -> None:
+    with torch.device("meta"):
+        pipe = architectures.ARCHITECTURES[name]()
+    assert {part: sum(p.numel() for p in getattr(pipe, part).parameters()) for part in parameters} == parameters
+
+
+def test_architectures_are_put_to_work(tmp_path: Path) -> None:
+    pipelines.ldm().save_pretrained(tmp_path)
+    for work in ("load", *architectures.WORKS):
+        memory, wall, cpu = architectures.worked(tmp_path, work, "cpu")
+        assert min(memory, wall, cpu) > 0
+
+
+@pytest.mark.parametrize("script", ["backprop", "jacobian", "locality", "pca", "plan", "sampling"])
 def test_scripts_run_by_their_path(script: str) -> None:
     """Where the folder around them is not on the path."""
     parts = runpy.run_path(str(ROOT / "benchmarks" / f"{script}.py"), run_name="script")
     assert callable(parts["main"])
+
+
+def test_plans_are_of_the_exact_architectures() -> None:
+    """Numbers of weights as on the models' pages, h as in the papers."""
+    found = plan.architectures()
+    passes = {name: one for name, (one, _) in found.items()}
+    assert {name: weights for name, (_, weights) in found.items()} == {
+        "CelebA-HQ-256": 113_673_219,
+        "Stable Diffusion 1.5": 859_520_964,
+    }
+    assert [one.h_numbers for one in passes.values()] == [512 * 8 * 8, 1280 * 8 * 8]
+    assert [one.weights // 2 for one in passes.values()] == [weights for _, weights in found.values()]  # float16
+
+
+def test_a_plan_is_held_against_what_happens(capsys: pytest.CaptureFixture[str]) -> None:
+    plan.one(plan.Size(samples=3, steps=1, components=1, batch=2), seconds=0)
+    found = json.loads(capsys.readouterr().out)
+    for what in ("cpu", "memory"):
+        predicted, measured = found[what]
+        assert predicted > 0, what
+        assert measured > 0, what
+    assert found["sent"] == [0, 0]

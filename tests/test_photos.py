@@ -119,7 +119,7 @@ def test_floating_point_pixels_are_refused(tmp_path: Path) -> None:
 def test_nothing_and_nonsense(tmp_path: Path) -> None:
     with pytest.raises(HspaceError, match="at least 1 is needed"):
         read_photos([], SHAPE)
-    with pytest.raises(HspaceError, match="1 or 3 channels, the model's x_t has 4"):
+    with pytest.raises(HspaceError, match="1 or 3 channels, the model's have 4"):
         read_photos([tmp_path / "a.png"], (4, 16, 16))
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -18,7 +19,7 @@ from torch.nn.functional import avg_pool2d, max_pool2d
 
 from hspace.errors import HspaceError
 
-__all__ = ["Mask", "Regions", "as_masks", "grown"]
+__all__ = ["Mask", "Regions", "as_masks", "grid_of", "grown", "over_h"]
 
 Mask: TypeAlias = Tensor | NDArray[Any] | str | PathLike[str] | tuple[int, int, int, int]
 """An array (H, W) of numbers in [0, 1] or bool; the path of a PNG; a box (x0, y0, x1, y1) in pixels, x1 and y1
@@ -130,6 +131,41 @@ def grown(masks: Float[Tensor, "*n y x"], pixels: int) -> Float[Tensor, "*n y x"
     y, x = masks.shape[-2:]
     flat = masks.reshape(-1, 1, y, x)
     return max_pool2d(flat, 2 * pixels + 1, stride=1, padding=pixels).reshape(masks.shape)
+
+
+def grid_of(h_shape: Sequence[int], size: Sequence[int]) -> tuple[int, int] | None:
+    """Height and width of the grid that an h lies on; None: on none.
+
+    h is (c, y, x), or tokens (y x, d) row by row, whose grid has the proportions of x_t.
+
+    Args:
+        h_shape: Of one sample.
+        size: Height and width of x_t.
+
+    Example:
+        >>> from hspace.masks import grid_of
+        >>> grid_of((128, 8, 8), (64, 64)), grid_of((32, 384), (32, 64)), grid_of((33, 384), (32, 64))
+        ((8, 8), (4, 8), None)
+    """
+    if len(h_shape) == 3:
+        return h_shape[1], h_shape[2]
+    if len(h_shape) != 2:
+        return None
+    height, width = size
+    y = math.isqrt(h_shape[0] * height // width)
+    return (y, h_shape[0] // y) if y and h_shape[0] % y == 0 and y * width == h_shape[0] // y * height else None
+
+
+def over_h(mask: Float[Tensor, "y x"], h_shape: Sequence[int]) -> Tensor:
+    """A mask on the grid of h in a shape that multiplies h: (y, x) for (c, y, x), (y x, 1) for tokens (y x, d).
+
+    Example:
+        >>> import torch
+        >>> from hspace.masks import over_h
+        >>> over_h(torch.eye(2), (4, 8)).flatten().tolist()
+        [1.0, 0.0, 0.0, 1.0]
+    """
+    return mask.reshape(-1, 1) if len(h_shape) == 2 else mask
 
 
 def _regions(name: str, regions: Regions | None, images: Tensor | None) -> Mapping[str, Tensor]:

@@ -44,7 +44,7 @@ def read_photos(
 
     Args:
         paths: Files.
-        image_shape: (c, h, w) of the model, c 1 (grey) or 3 (RGB).
+        image_shape: (c, h, w) of the model's pictures (`picture_shape`), c 1 (grey) or 3 (RGB).
         fit: How a picture of another shape is brought to (h, w), see above.
         max_pixels: Of a picture, by its header, before anything is decoded. None: Pillow's limit against
             decompression bombs alone, which is 179 megapixels.
@@ -71,7 +71,7 @@ def read_photos(
     if not paths:
         raise HspaceError("no pictures: at least 1 is needed")
     if channels not in (1, 3):
-        raise HspaceError(f"pictures have 1 or 3 channels, the model's x_t has {channels}")
+        raise HspaceError(f"pictures have 1 or 3 channels, the model's have {channels}")
     if fit not in get_args(Fit):
         raise HspaceError(f"fit must be one of {', '.join(get_args(Fit))}, not {fit!r}")
     pixels = np.stack(  # (n, h, w, 3)

@@ -24,6 +24,9 @@ NOISE = {"num_train_timesteps": 100, "beta_start": 1e-3, "beta_end": 0.1}
     ("DDPM", {"clip_sample": False}, 1.0),
     ("EulerDiscrete", {"timestep_spacing": "leading"}, 0.0),
     ("EulerAncestralDiscrete", {"timestep_spacing": "trailing"}, 1.0),
+    ("DPMSolverMultistep", {"solver_order": 1}, 0.0),
+    ("DPMSolverMultistep", {"solver_order": 1, "algorithm_type": "sde-dpmsolver++"}, 1.0),
+    ("UniPCMultistep", {"solver_order": 1, "disable_corrector": [0, 1, 2, 3, 4]}, 0.0),
 ])  # fmt: skip
 def test_gains_are_what_a_step_does_to_its_prediction(name: str, options: dict[str, Any], eta: float) -> None:
     """A change of eps by d moves x_{t-1} / sqrt(alpha_{t-1}) by -g_t (s_t - s_{t-1}) d."""

@@ -175,13 +175,13 @@ def test_asymmetric_injection_runs_the_encoder_once_and_the_decoder_for_both() -
     sampler = hspace.Sampler(model, steps=4)
     edit = tiny.Shift(tiny.h_shifts(model, sampler.timesteps), "asymmetric")
     sampler.run([0], edit)
-    rows: dict[str, list[int]] = {"down_blocks.0": [], "up_blocks.0": []}
+    rows: dict[str, list[int]] = {"down_blocks.0.resnets.0": [], "up_blocks.0": []}
     for name, seen in rows.items():
         model.network.get_submodule(name).register_forward_pre_hook(
             lambda _, args, kwargs, seen=seen: seen.append(len((*args, *kwargs.values())[0])), with_kwargs=True
         )
     sampler.run(SEEDS, edit)
-    assert rows == {"down_blocks.0": [3] * 4, "up_blocks.0": [3] * 8}
+    assert rows == {"down_blocks.0.resnets.0": [3] * 4, "up_blocks.0": [3] * 8}
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 8])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -93,9 +94,19 @@ def test_masks_that_do_not_fit_are_refused(space: Space, mask: Tensor, message: 
         Term(direction(space), mask=mask)
 
 
+def test_a_mask_over_tokens_keeps_those_of_its_cells(setting_of: Any) -> None:
+    tokens = replace(setting_of(), h_shape=(6, 2))
+    item = Direction(torch.ones(4, 6, 2), tokens, "tokens")
+    mask = torch.tensor([[1.0, 0.0, 0.5], [0.0, 1.0, 0.0]])
+    shift = Term(item, 2.0, mask=mask).moved(item.vectors[0])
+    assert torch.equal(shift, 2.0 * mask.flatten()[:, None].expand(6, 2))
+    with pytest.raises(HspaceError, match=r"a mask over 6 tokens of h has a cell for each, not \(2, 2\)"):
+        Edit.of(item, mask=torch.ones(2, 2))
+
+
 def test_an_h_without_height_and_width_has_no_masks(setting_of: Any) -> None:
-    flat = Direction(torch.ones(4, 2, 3), setting_of(), "flat")
-    with pytest.raises(HspaceError, match=r"needs an h with height and width, not one of shape \(2, 3\)"):
+    flat = Direction(torch.ones(4, 6), replace(setting_of(), h_shape=(6,)), "flat")
+    with pytest.raises(HspaceError, match=r"needs an h with height and width, not one of shape \(6,\)"):
         Edit.of(flat, mask=torch.ones(2, 3))
 
 

@@ -291,7 +291,7 @@ def test_h_that_is_a_vector() -> None:
     assert found.directions_[0].vectors.shape == (3, 12)
     drawn: list[int] = []
     for options, message in (
-        ({"kind": "block"}, r"a block needs h of shape \(c, y, x\), not \(12,\): learn global directions"),
+        ({"kind": "block"}, r"a block needs h of shape \(c, y, x\) or \(tokens, d\), not \(12,\): learn global ones"),
         ({"span": 13}, r"h has 12 numbers, too few for a span of 13 components"),
         ({"span": None, "n_directions": 13, "checked": 13}, r"13 directions don't fit into a span of 12"),
     ):

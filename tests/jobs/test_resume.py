@@ -136,8 +136,12 @@ def begun(path: Path, **options: Any) -> None:
         fit(Checkpoint(path, every=0), **options)
 
 
-def fit(checkpoint: Checkpoint, *, k: int = 2, first: int = 0, eta: float = 1.0, **model: Any) -> hspace.PCA:
+def fit(
+    checkpoint: Checkpoint, *, k: int = 2, first: int = 0, eta: float = 1.0, layout: str = "", **model: Any
+) -> hspace.PCA:
     sampler = hspace.Sampler(tiny.denoiser(**model), steps=2, eta=eta, batch_size=2)
+    if layout == "channels last":
+        sampler.model.channels_last()
     return hspace.PCA(k).fit(sampler, range(first, first + 8), checkpoint=checkpoint)
 
 
@@ -150,6 +154,7 @@ def fit(checkpoint: Checkpoint, *, k: int = 2, first: int = 0, eta: float = 1.0,
         ({"seed": 1}, "weight_hash .*, here "),
         ({"tap": "before"}, "tap mid_block, here "),
         ({"dtype": torch.float32}, "weight_hash|dtype"),
+        ({"layout": "channels last"}, "channels_last False, here True"),
     ],
 )
 def test_the_state_of_another_job_is_refused(other: dict[str, Any], message: str, tmp_path: Path) -> None:

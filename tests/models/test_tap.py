@@ -133,3 +133,60 @@ def test_a_module_that_returns_no_tensor_is_no_tap() -> None:
         Tap(network, "inner").hooked(lambda h: h),
     ):
         network(X_T)
+
+
+class Several(nn.Module):
+    """Returns two streams, as the blocks of SD3 do."""
+
+    def __init__(self, kind: type) -> None:
+        super().__init__()
+        self.inner, self.kind = _Streams(kind), kind
+
+    def forward(self, x: Tensor) -> Tensor:
+        text, image = self.inner(x)
+        return text.sum() + image
+
+
+class _Streams(nn.Module):
+    def __init__(self, kind: type) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, x: Tensor) -> object:
+        return self.kind((x[:, :1], 2 * x))
+
+
+@pytest.mark.parametrize("kind", [tuple, list])
+def test_a_number_chooses_among_several_tensors(kind: type) -> None:
+    network, seen = Several(kind), []
+    plain = network(X_T)
+    for name, element, expected in (("inner", 0, X_T[:, :1]), ("inner:0", 0, X_T[:, :1]), ("inner:1", 1, 2 * X_T)):
+        tap = Tap(network, name)
+        assert tap.name == ("inner:1" if element else "inner")
+        with tap.hooked(seen.append):
+            assert torch.equal(network(X_T), plain)
+        assert torch.equal(seen.pop(), expected)
+    with Tap(network, "inner:1").hooked(lambda h: h + 1):
+        assert torch.equal(network(X_T), plain + 1)
+    with Tap(network, "inner").hooked(torch.zeros_like):
+        assert torch.equal(network(X_T), 2 * X_T)
+
+
+def test_numbers_that_choose_nothing_are_refused() -> None:
+    network = Several(tuple)
+    with (
+        pytest.raises(HspaceError, match="tap 'inner:2': there are 2 elements, numbered from 0, not 3"),
+        Tap(network, "inner:2").hooked(lambda h: h),
+    ):
+        network(X_T)
+    single = tiny.unet()
+    with (
+        pytest.raises(HspaceError, match="tap 'mid_block:1' is no tuple but Tensor: leave out the number"),
+        Tap(single, "mid_block:1").hooked(lambda h: h),
+    ):
+        single(X_T, T)
+    for wrong in ("inner:x", "inner:-1", "inner: 1"):
+        with pytest.raises(HspaceError, match="must end in a number, as in inner:1"):
+            Tap(network, wrong)
+    with pytest.raises(HspaceError, match="Several has no module 'outer' to tap"):
+        Tap(network, "outer:1")

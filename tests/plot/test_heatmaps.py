@@ -40,7 +40,7 @@ def pictures(n: int, side: int = 96, channels: int = 3) -> torch.Tensor:
     return torch.rand(n, channels, side, side, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
-@pytest.mark.parametrize(("side", "channels"), [(8, 3), (8, 1), (96, 3), (96, 4)])
+@pytest.mark.parametrize(("side", "channels"), [(8, 3), (8, 1), (96, 3), (96, 1)])
 def test_a_row_is_the_picture_and_its_maps(side: int, channels: int) -> None:
     images, maps = pictures(2, side, channels), torch.rand(2, 3, side, side)
     sheet = heatmaps(images, maps)

@@ -14,6 +14,7 @@ from PIL import Image
 import hspace
 from hspace.diffusion import SeedLatents
 from hspace.directions import Directions, Edit
+from hspace.errors import HspaceError
 from hspace.plot import crossed, grid, strip, to_uint8
 
 SamplerOf = Callable[..., hspace.Sampler]
@@ -48,6 +49,11 @@ def test_bytes_are_within_one_half_of_the_picture(values: list[float]) -> None:
     found = to_uint8(images)
     assert found.shape == (len(values), 1, 1, 3)
     assert (np.abs(found[:, 0, 0] - expected[:, None]) <= 0.5 + 1e-4).all()
+
+
+def test_latents_are_no_pictures() -> None:
+    with pytest.raises(HspaceError, match="1 or 3 channels, not 4"):
+        to_uint8(torch.zeros(1, 4, 8, 8))
 
 
 def test_grey_pictures_become_rgb() -> None:

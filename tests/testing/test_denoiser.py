@@ -41,7 +41,10 @@ def test_adapters_that_work_pass(make: Callable[[], Denoiser]) -> None:
 
 def test_the_recipe_of_an_own_network_passes(shared_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANIMEFACES64", str(shared_models / "animefaces64"))
-    model = runpy.run_path(str(RECIPES / "own_network.py"))["animefaces64"]()
+    whole = runpy.run_path(str(RECIPES / "own_network.py"))["animefaces64"]()
+    assert whole.h_shape == (256, 16, 16)
+    options = {"image_shape": (3, 32, 32), "tap": whole.tap.name, "start": whole.start}  # it takes smaller ones: faster
+    model = Denoiser(whole.network, whole.alphas_cumprod, **options)
     report = check_denoiser(model)
     assert report.passed, str(report)
     assert report["prediction type"].passed, str(report)  # it is trained
@@ -129,17 +132,11 @@ class Detached(Own):
 
 
 class WrongGradient(Own):
-    class Straight(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, x: Tensor) -> Tensor:
-            return x.sign() * x.square()
-
-        @staticmethod
-        def backward(ctx: Any, grad: Tensor) -> Tensor:
-            return grad
+    """As with a stop of gradients that someone forgot: every route agrees, and none with what happens."""
 
     def middle(self, x: Tensor) -> Tensor:
-        return self.Straight.apply(super().middle(x))
+        h = super().middle(x)
+        return 0.5 * h + 0.5 * h.detach()
 
 
 class Counts(Own):
@@ -171,7 +168,7 @@ BROKEN: dict[type[nn.Module], tuple[str, ...]] = {
     BatchStatistics: ("batch equals single",),
     ChangesItsInput: ("input",),
     ReadsHooks: ("shift of 0",),
-    WithoutEffect: ("shift", "gradients", "directions"),
+    WithoutEffect: ("shift", "directions"),
     NeverReached: ("tap",),
     Twice: ("tap",),
     NotFinite: ("finite",),
@@ -185,17 +182,17 @@ BROKEN: dict[type[nn.Module], tuple[str, ...]] = {
     LeavesHooks: ("left as it was",),
 }
 FOUND = {
-    AnotherSize: "expected (3, 3, 8, 8) torch.float64",
-    networks.Random: "two passes at t = 99 differ by",
+    AnotherSize: "eps and x_0 can't be made of x_t (2, 3, 8, 8) and what comes out",
+    networks.Random: "of two passes at t = 99 differ by",
     BatchStatistics: "a batch and its rows alone at t = 99 differ by",
     ChangesItsInput: "x_t before and after a pass at t = 99 differ by",
-    ReadsHooks: "a pass with a shift of 0 and one without at t = 99 differ by",
+    ReadsHooks: "of a shift of 0 and none at t = 99 differ by",
     WithoutEffect: "a shift as large as h itself does not change eps: choose another tap",
     NeverReached: "tap 'inner' is never reached in a forward pass",
     Twice: "tap 'inner' is reached 2 times in a forward pass",
-    NotFinite: "eps at t = 99 has 576 numbers that are not",
+    NotFinite: "eps at t = 99 has 384 numbers that are not",
     OfAnotherShape: "the shape of h differs between timesteps",
-    MixesRows: "other rows with the first one's h shifted and without differ by",
+    MixesRows: "a row with the h of the other one shifted and without differ by",
     RemembersLate: "of decode and predict at t = 99 differ by",
     Detached: "eps of custom does not depend on h at 'inner'",
     WrongGradient: "of its length off differences of eps",
@@ -251,14 +248,14 @@ def test_directions_that_a_model_would_not_know_again_fail() -> None:
 def test_half_precision_is_checked_when_asked_for() -> None:
     class Overflows(networks.Base):
         def middle(self, x: Tensor) -> Tensor:
-            return super().middle(x * 1e3) * 1e3 / 1e6
+            return super().middle(x * 1e6) / 1e6  # beyond float16
 
     good = check_denoiser(networks.denoiser(networks.seeded(networks.Base)), half=torch.float16)
     assert good["in torch.float16"].passed
     model = networks.denoiser(networks.seeded(Overflows))
     assert check_denoiser(model, half=torch.bfloat16).passed
     report = check_denoiser(model, half=torch.float16, raises=False)
-    assert "numbers that are not finite" in report["in torch.float16"].found
+    assert "has numbers that are not finite" in report["in torch.float16"].found
     assert model.dtype == torch.float64
 
 
@@ -283,9 +280,9 @@ def test_failures_are_raised_in_one_line() -> None:
 
 
 def test_a_report_has_a_line_for_every_check() -> None:
-    report = check_denoiser(tiny.plain_denoiser())
+    report = check_denoiser(tiny.gaussian_denoiser(0.3, 0.5))
     lines = str(report).splitlines()
-    assert lines[0] == "plain: 15 checks, none fails"
+    assert lines[0] == "custom: 15 checks, none fails"
     assert [line.split(maxsplit=1)[0] for line in lines[1:]] == ["ok"] * 15
     assert isinstance(report, Report)
 

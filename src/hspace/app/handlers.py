@@ -177,7 +177,8 @@ class Handlers:
         photo = self.painter.invert(image, PHOTO, wanted=visitor.present)
         visitor.photos = {PHOTO: photo}
         visitor.change(photo=PHOTO)
-        return f"Reconstructed with a PSNR of {float(photo.full.psnr[0]):.1f} dB."
+        words = photo.full.described(0)
+        return f"{words[0].upper()}{words[1:]}."
 
     def samples(self, visitor: Visitor) -> None:
         """Back from the photo to samples."""

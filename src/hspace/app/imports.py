@@ -36,9 +36,9 @@ def bring(visitor: Visitor, painter: Painter, files: Sequence[Path]) -> Brought:
     hash, under any name.
 
     Raises:
-        HspaceError: A file that is neither; two recipes; a recipe of another model, grid or precision, of directions
-            that are not there, or with what sliders can't do: masks, projections on the way, several windows. Nothing
-            is changed then.
+        HspaceError: A file that is neither; two recipes; a recipe of another model, prompt, grid or precision, of
+            directions that are not there, or with what sliders can't do: masks, projections on the way, several
+            windows. Nothing is changed then.
         Superseded: The visit is over.
     """
     if not files:
@@ -54,6 +54,11 @@ def bring(visitor: Visitor, painter: Painter, files: Sequence[Path]) -> Brought:
         raise HspaceError(
             f"{recipes[0].name} is of another grid than this app's: start one with --steps "
             f"{len(recipe.setting.schedule)} and the recipe's --eta"
+        )
+    if (condition := recipe.setting.condition) != painter.full.model.condition:
+        raise HspaceError(
+            f"{recipes[0].name} was drawn under {condition or 'no condition'}, this app draws under "
+            f"{painter.full.model.condition or 'none'}: start one with its --prompt or --label"
         )
     recipe.sampler(painter.full.model)  # of this model, tap and precision
     by_hash = {hash_of(file): file for file in tensors}

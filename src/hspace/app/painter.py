@@ -86,7 +86,7 @@ class Painter:
         quick: bool = False,
         wanted: Callable[[], bool] = lambda: True,
     ) -> Float[Tensor, "1 c y x"]:
-        """The picture of a scene, x_0.
+        """The picture of a scene.
 
         Args:
             scene: What to draw.
@@ -146,13 +146,13 @@ class Painter:
         """A photo on both grids, a turn for each.
 
         Args:
-            image: In [-1, 1], of the model's shape.
+            image: In [-1, 1], of the model's `picture_shape`.
             name: Of the photo.
             wanted: Asked while it waits and at every step.
 
         Raises:
             Superseded: It is no longer wanted.
-            HspaceError: No picture of the model's shape.
+            HspaceError: No picture of that shape.
         """
         full = self._inverted(self.full, image, name, wanted)
         return Photo(full, self._inverted(self.quick, image, name, wanted))

@@ -30,7 +30,7 @@ def read_photo(path: Path, image_shape: tuple[int, ...]) -> Float[Tensor, "1 c h
 
     Args:
         path: The upload.
-        image_shape: (c, h, w) of the model.
+        image_shape: (c, h, w) of the model's pictures.
 
     Returns:
         float32 in [-1, 1].

@@ -48,7 +48,7 @@ def command(
     tap: options.Tap = None,
     batch_size: options.BatchSize = None,
     device: options.Device = None,
-    dtype: options.Dtype = "float32",
+    computing: options.Computing = options.FLOAT32,
 ) -> None:
     """Compare all methods on the bundled model, whose factors are known; none gets more calls of the network.
 
@@ -61,11 +61,11 @@ def command(
         options.check_picture(figure)
     if samples < 2:
         raise HspaceError(f"--samples must be at least 2, not {samples}")
-    sampler = open_sampler(open_model(model, tap, device, dtype, asked), steps, eta, start, batch_size)
+    sampler = open_sampler(open_model(model, tap, device, computing, asked), steps, eta, start, batch_size)
     expected = (3, IMAGE_SIZE, IMAGE_SIZE)
-    if sampler.model.image_shape != expected:
+    if sampler.model.picture_shape != expected:
         raise HspaceError(
-            f"factors are known of portraits of shape {expected}; {model} has {sampler.model.image_shape}"
+            f"factors are known of portraits of shape {expected}; {model} has {sampler.model.picture_shape}"
         )
     task = Task(
         sampler,

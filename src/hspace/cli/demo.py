@@ -44,7 +44,7 @@ def command(
     checked: Annotated[int, typer.Option(help="Fresh seeds on which effects are measured.")] = 8,
     batch_size: options.BatchSize = None,
     device: options.Device = None,
-    dtype: options.Dtype = "bfloat16",
+    computing: options.Computing = options.BFLOAT16,
 ) -> None:
     """Find, name and draw the principal components of the bundled model: a few minutes on two CPU cores.
 
@@ -56,7 +56,7 @@ def command(
         raise HspaceError(f"--checked must be at least 2, not {checked}")
     for name in ("samples.png", "pca.png", "spectrum.png", "directions.safetensors", "summary.json"):
         options.check_writable(out / name)
-    model = open_model("faces64", None, device, dtype)
+    model = open_model("faces64", None, device, computing)
     sampler = Sampler(model, steps, eta=_ETA, batch_size=batch_size)
     seconds: dict[str, float] = {}
 

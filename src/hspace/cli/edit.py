@@ -20,7 +20,7 @@ from hspace.cli.session import open_model, open_sampler, sampler_for, say
 from hspace.diffusion import Inversion, Sampler, Setting
 from hspace.directions import Direction, Directions, Edit, Term
 from hspace.errors import HspaceError
-from hspace.masks import as_masks
+from hspace.masks import as_masks, grid_of
 from hspace.models import Denoiser
 from hspace.plot import strip
 
@@ -79,10 +79,10 @@ def command(
     start: options.Start = None,
     batch_size: options.BatchSize = None,
     device: options.Device = None,
-    dtype: options.Dtype = "float32",
+    computing: options.Computing = options.FLOAT32,
 ) -> None:
     """Draw a strip: rows of seeds (or directions), columns of strengths. With --recipe, the pictures of a recipe."""
-    given = {**locals(), **vars(asked)}
+    given = {**locals(), **vars(asked), **vars(computing)}
     if recipe is not None:
         changed = [name for name, p in signature(grouped(command)).parameters.items() if given[name] != p.default]
         draw(recipe, model, device, out, others=[name for name in changed if name not in _WITH_A_RECIPE])
@@ -116,12 +116,14 @@ def command(
             raise HspaceError(
                 f"--save-recipe is for one edit, not for {len(rows)} rows: give one --direction, or --set"
             )
+        if computing.channels_last or computing.compile:
+            raise HspaceError("--save-recipe is for the same bits again: leave out --channels-last and --compile")
         options.check_writable(save_recipe)
     columns = options.parse_floats(strengths or ("0,0.5,1" if together else "-3,-1.5,0,1.5,3"), "--strengths")
     found = directions.setting
     taps = [d.setting.tap for row in rows for d, _ in row if d.setting.space == "h"]
     condition = found.condition if inversion is None else inversion.setting.condition
-    denoiser = open_model(model or found.model_id, taps[0] if taps else None, device, dtype, asked, condition)
+    denoiser = open_model(model or found.model_id, taps[0] if taps else None, device, computing, asked, condition)
     if inversion is not None and denoiser.condition != condition:
         say(f"note: the photo was inverted under {condition}; here {denoiser.condition}: that alone changes it")
 
@@ -151,11 +153,12 @@ def command(
 
 def mask_for(text: str, model: Denoiser, setting: Setting) -> Float[Tensor, "y x"]:
     """`--mask` at the resolution of what directions of a setting move, by averaging over the area of each cell."""
-    if len(setting.h_shape) != 3:
-        raise HspaceError(f"--mask needs an h with height and width, not one of shape {setting.h_shape}")
     height, width = model.image_shape[1:]
+    grid = grid_of(setting.h_shape, (height, width))
+    if grid is None:
+        raise HspaceError(f"--mask needs an h with height and width, not one of shape {setting.h_shape}")
     whole = as_masks(text, (height, width), scale=model.latent_scale)
-    return interpolate(whole[None], size=setting.h_shape[1:], mode="area")[0, 0]
+    return interpolate(whole[None], size=grid, mode="area")[0, 0]
 
 
 def _named(text: str, directions: Directions, opened: dict[Path, Directions]) -> Direction:

@@ -92,7 +92,7 @@ def command(
     resume: options.Resume = False,
     save_every: options.SaveEvery = 60.0,
     device: options.Device = None,
-    dtype: options.Dtype = "float32",
+    computing: options.Computing = options.FLOAT32,
 ) -> None:
     """Measure what directions do to scores on fresh samples, against directions of chance of the same length.
 
@@ -107,7 +107,7 @@ def command(
         options.check_picture(figure)
     if named is not None and len(files) > 1:
         raise HspaceError("--named takes one file of directions")
-    sampler, directions, _ = opened(files, direction, model, batch_size, device, dtype, asked)
+    sampler, directions, _ = opened(files, direction, model, batch_size, device, computing, asked)
     judge = load_scorer(scorer, device=device)
     wanted = Wanted(
         samples=samples,
@@ -126,7 +126,7 @@ def command(
         "version": __version__,
         "command": command_line(**NO_STATE),
         "setting": directions.setting.to_json(),
-        "dtype": dtype,
+        "dtype": computing.dtype,
         "scorer": scorer,
         "first_seed": first_seed,
         "unit_samples": unit_samples,
@@ -216,7 +216,7 @@ def opened(
     model: str,
     batch_size: int | None,
     device: str | None,
-    dtype: str,
+    computing: options.Computing,
     asked: options.Asked,
 ) -> Opened:
     """The directions of all files as one set; a name that is there twice gets that of its file."""
@@ -239,7 +239,7 @@ def opened(
     if names:
         directions = directions[names]
     tap = directions.setting.tap if directions.setting.space == "h" else None
-    denoiser = open_model(model, tap, device, dtype, asked, directions.setting.condition)
+    denoiser = open_model(model, tap, device, computing, asked, directions.setting.condition)
     sampler = Sampler.on(denoiser, directions.setting, batch_size=batch_size)
     return Opened(sampler, directions, homes)
 

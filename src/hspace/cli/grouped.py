@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, get_type_hints
 
 __all__ = ["grouped"]
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
-    """The command as `typer` takes it: every dataclass among its parameters in fields.
+    """The command as `typer` takes it: every dataclass among its parameters in fields, with its default's values.
 
     Example:
         >>> import inspect
@@ -27,6 +27,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     """
     hints = get_type_hints(command, include_extras=True)
     groups = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+    defaults = {name: inspect.signature(command).parameters[name].default for name in groups}
     parameters: list[inspect.Parameter] = []
     for parameter in inspect.signature(command).parameters.values():
         if (group := groups.get(parameter.name)) is None:
@@ -34,7 +35,12 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
             continue
         of_fields = get_type_hints(group, include_extras=True)
         parameters += [
-            inspect.Parameter(each.name, parameter.kind, default=each.default, annotation=of_fields[each.name])
+            inspect.Parameter(
+                each.name,
+                parameter.kind,
+                default=getattr(defaults[parameter.name], each.name),
+                annotation=of_fields[each.name],
+            )
             for each in fields(group)
         ]
 
@@ -42,7 +48,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     def collected(**given: Any) -> None:
         for name, group in groups.items():
             inside = {each.name: given.pop(each.name) for each in fields(group) if each.name in given}
-            given[name] = group(**inside)  # type: ignore[operator]  # a class
+            given[name] = replace(defaults[name], **inside)
         command(**given)
 
     collected.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

@@ -38,7 +38,7 @@ def command(
     tap: options.Tap = None,
     batch_size: options.BatchSize = None,
     device: options.Device = None,
-    dtype: options.Dtype = "float32",
+    computing: options.Computing = options.FLOAT32,
 ) -> None:
     """Invert pictures: with eta > 0 exactly (edit-friendly DDPM), with eta 0 by DDIM inversion."""
     if fit not in get_args(Fit):
@@ -50,7 +50,7 @@ def command(
     pictures = [pictures[i] for i in kept]
     for reason in skipped.values():
         say(f"skipped {reason}")
-    denoiser = open_model(model, tap, device, dtype, asked)
+    denoiser = open_model(model, tap, device, computing, asked)
     photos = read_photos(pictures, denoiser.picture_shape, fit=fit)  # type: ignore[arg-type]  # checked above
     sampler = open_sampler(denoiser, steps, eta, start, batch_size)
     seeds = range(first_seed, first_seed + len(pictures))
@@ -58,8 +58,8 @@ def command(
     names = stems if len(set(stems)) == len(stems) else [f"{i}-{stem}" for i, stem in enumerate(stems)]
     inversion = sampler.invert(photos, refine=refine, seeds=seeds, names=names, progress=True)
     inversion.save(out)
-    for name, psnr in zip(inversion.names, inversion.psnr.tolist(), strict=True):
-        say(f"{name}: reconstructed with a PSNR of {psnr:.1f} dB")
+    for row, name in enumerate(inversion.names):
+        say(f"{name}: {inversion.described(row)}")
     if preview is not None:
         both = torch.cat([photos, sampler.run(inversion).float()])
         with writing(preview) as partial:

@@ -66,7 +66,7 @@ def command(
     injection: options.Injection = "symmetric",
     batch_size: Annotated[int, typer.Option(help="Images side by side.")] = 4,
     device: options.Device = None,
-    dtype: options.Dtype = "float32",
+    computing: options.Computing = options.FLOAT32,
 ) -> None:
     """Find what changes given images most: singular vectors of the Jacobian of the denoiser (Haas et al.).
 
@@ -81,7 +81,7 @@ def command(
         options.check_picture(path)
     latents = options.parse_seeds(seeds) if photo is None else Inversion.load(photo)
     found = latents.setting.condition if isinstance(latents, Inversion) else None
-    denoiser = open_model(model, tap, device, dtype, asked, found)
+    denoiser = open_model(model, tap, device, computing, asked, found)
     if isinstance(latents, Inversion):
         sampler = sampler_for(latents, denoiser)
     else:
@@ -125,7 +125,7 @@ def command(
     directions.save(out)
     say(
         f"{len(directions)} directions in {out}: {int(jacobian.products_.sum())} products with the Jacobian "
-        f"({jacobian.route_}), largest residual {float(jacobian.residuals_.max()):.1e}"
+        f"({jacobian.route_}; {jacobian.decoding_}), largest residual {float(jacobian.residuals_.max()):.1e}"
     )
     if figure is not None:
         with writing(figure) as partial:

@@ -77,7 +77,7 @@ def command(
     injection: options.Injection = "symmetric",
     batch_size: options.BatchSize = None,
     device: options.Device = None,
-    dtype: options.Dtype = "float32",
+    computing: options.Computing = options.FLOAT32,
 ) -> None:
     """Learn directions that a network can tell apart in the pictures (after Zhang et al.), and save them.
 
@@ -100,7 +100,7 @@ def command(
     if picture is not None:
         options.check_picture(picture)
     judge = None if scorer is None else load_scorer(scorer, device=device)
-    sampler = open_sampler(open_model(model, tap, device, dtype, asked), steps, eta, start, batch_size)
+    sampler = open_sampler(open_model(model, tap, device, computing, asked), steps, eta, start, batch_size)
     learned = Learned(
         n,
         kind=kind,  # type: ignore[arg-type]  # checked above, as the next
@@ -194,7 +194,7 @@ def _named(sampler: Sampler, directions: Directions, judge: Scorer, learned: Lea
 
     An attribute that does not vary there has none and names nothing.
     """
-    found = spread(judge, learned.population_.images.split(64))
+    found = spread(judge, (sampler.model.to_pictures(x_0) for x_0 in learned.population_.images.split(64)))
     unit = {name: deviation or math.inf for name, deviation in found.items()}
     measured = effects(sampler, directions, judge, learned.fresh_seeds(_SEEDS), progress=True)
     return named(directions, measured, unit=unit)
@@ -202,7 +202,7 @@ def _named(sampler: Sampler, directions: Directions, judge: Scorer, learned: Lea
 
 def _pictures(folder: Path, sampler: Sampler) -> Tensor:
     """All pictures of a folder."""
-    return read_photos(photo_files(folder), sampler.model.image_shape)
+    return read_photos(photo_files(folder), sampler.model.picture_shape)
 
 
 def _draw(path: Path, sampler: Sampler, seeds: list[int], directions: Directions) -> None:

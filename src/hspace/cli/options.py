@@ -17,11 +17,13 @@ from hspace.errors import HspaceError
 from hspace.models import Shifted
 
 __all__ = [
+    "BFLOAT16",
+    "FLOAT32",
     "NOTHING",
     "Asked",
     "BatchSize",
+    "Computing",
     "Device",
-    "Dtype",
     "Eta",
     "Injection",
     "Model",
@@ -47,7 +49,6 @@ Tap = Annotated[
     str | None, typer.Option(help="Where h is: mid_block, before, middle, or any module's name. Default: the model's.")
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ... Default: the GPU if there is one.")]
-Dtype = Annotated[str, typer.Option(help="float32, bfloat16, float16 or float64: in which the network computes.")]
 Steps = Annotated[int, typer.Option("--steps", "-s", help="Steps of the reverse process.")]
 Eta = Annotated[str, typer.Option(help="0 (DDIM) to 1 (DDPM); or one number a step, separated by commas.")]
 Start = Annotated[int | None, typer.Option(help="Highest timestep of the grid. Default: the model's.")]
@@ -95,6 +96,33 @@ class Asked:
 
 
 NOTHING = Asked()
+
+
+@dataclass(frozen=True)
+class Computing:
+    """How the network computes, as `hspace.load` takes it; a group of options, as `Asked`."""
+
+    dtype: Annotated[
+        str, typer.Option(help="float32, bfloat16, float16 or float64: in which the network computes.")
+    ] = "float32"
+    channels_last: Annotated[
+        bool, typer.Option("--channels-last", help="Lay the network out channels last: often faster, other last bits.")
+    ] = False
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Run it through torch.compile: for long work on a GPU, other last bits.")
+    ] = False
+
+    def given(self) -> dict[str, Any]:
+        """In the words of `hspace.load`.
+
+        Raises:
+            HspaceError: There is no such --dtype.
+        """
+        return {**asdict(self), "dtype": parse_dtype(self.dtype)}
+
+
+FLOAT32 = Computing()
+BFLOAT16 = Computing("bfloat16")
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 

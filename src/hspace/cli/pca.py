@@ -38,7 +38,7 @@ def command(
     resume: options.Resume = False,
     save_every: options.SaveEvery = 60.0,
     device: options.Device = None,
-    dtype: options.Dtype = "float32",
+    computing: options.Computing = options.FLOAT32,
 ) -> None:
     """Find the principal components of h over fresh samples (Haas et al.) and save them as directions.
 
@@ -48,7 +48,7 @@ def command(
         raise HspaceError(f"--samples must be at least 1, not {samples}")
     for path in filter(None, (out, figure, picture)):
         options.check_writable(path)
-    sampler = open_sampler(open_model(model, tap, device, dtype, asked), steps, eta, start, batch_size)
+    sampler = open_sampler(open_model(model, tap, device, computing, asked), steps, eta, start, batch_size)
     pca = PCA(components, joint=joint, injection=options.parse_injection(injection))
     say(f"drawing {samples} samples of {sampler.model.model_id} on {sampler.model.device}, {steps} steps")
     with checkpoint_for(out, resume, save_every) as checkpoint:

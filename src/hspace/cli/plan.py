@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from dataclasses import replace
 from typing import Annotated
 
 import torch
@@ -22,6 +24,7 @@ __all__ = ["command"]
 
 def command(
     model: options.Model = "faces64",
+    asked: options.Asked = options.NOTHING,
     samples: Annotated[int, typer.Option("--samples", "-n", help="Number of samples.")] = 1_000_000,
     components: Annotated[int, typer.Option("--components", "-k", help="Number of components.")] = 10,
     joint: Annotated[bool, typer.Option("--joint", help="One PCA of all timesteps instead of one for each.")] = False,
@@ -39,7 +42,7 @@ def command(
     tap: options.Tap = None,
     batch_size: options.BatchSize = None,
     device: options.Device = None,
-    dtype: options.Dtype = "float32",
+    computing: options.Computing = options.FLOAT32,
 ) -> None:
     """Predict time, memory and communication of hspace pca before it is begun.
 
@@ -52,7 +55,7 @@ def command(
         raise HspaceError(f"--processes must be numbers separated by commas, such as 1,8,64, not {processes!r}")
     pca = PCA(components, joint=joint)
     pca.check(samples)
-    sampler = open_sampler(open_model(model, tap, device, dtype), steps, eta, start, batch_size)
+    sampler = open_sampler(open_model(model, tap, device, computing, asked), steps, eta, start, batch_size)
     if tflops is None:
         costs = measured(pca, sampler)
         basis = f"measured on {sampler.model.device}, {torch.get_num_threads()} threads"
@@ -71,7 +74,8 @@ def command(
 def _counted(sampler: Sampler) -> Pass:
     model = sampler.model
     x_t = torch.zeros(1, *model.image_shape, device=model.device, dtype=model.state_dtype)
-    return counted(model.network, lambda: model.observe(x_t, sampler.timesteps[0]), model.tap)
+    one = counted(model.network, lambda: model.observe(x_t, sampler.timesteps[0]), model.tap)
+    return replace(one, h_numbers=math.prod(model.h_shape))  # under guidance the tap sees two rows of a sample
 
 
 def _table(plans: list[Plan]) -> Table:

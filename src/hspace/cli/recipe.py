@@ -30,7 +30,8 @@ def draw(path: Path, model: str | None, device: str | None, out: Path, others: S
     recipe = Recipe.load(path)
     edit = recipe.edit()  # finds out before the model is opened whether a file is missing
     setting = recipe.setting
-    denoiser = open_model(model or setting.model_id, setting.tap, device, recipe.precision, found=setting.condition)
+    name, computing = model or setting.model_id, options.Computing(recipe.precision)
+    denoiser = open_model(name, setting.tap, device, computing, found=setting.condition)
     images = recipe.run(denoiser, progress=True)
     with writing(out) as partial:
         grid(images).save(partial)

@@ -41,7 +41,7 @@ def command(
     out: Annotated[Path, typer.Option("--out", "-o", help="HTML.")] = Path("report.html"),
     batch_size: options.BatchSize = None,
     device: options.Device = None,
-    dtype: options.Dtype = "float32",
+    computing: options.Computing = options.FLOAT32,
 ) -> None:
     """Measure directions as hspace evaluate does, and write one page with a card for each: strip, figures, controls.
 
@@ -50,7 +50,7 @@ def command(
     if not 1 <= shown <= samples * repeats:
         raise HspaceError(f"--shown must be from 1 to the number of samples, {samples * repeats}, not {shown}")
     options.check_writable(out)
-    sampler, directions, homes = evaluate.opened(files, direction, model, batch_size, device, dtype, asked)
+    sampler, directions, homes = evaluate.opened(files, direction, model, batch_size, device, computing, asked)
     judge = load_scorer(scorer, device=device)
     wanted = evaluate.Wanted(
         samples=samples,

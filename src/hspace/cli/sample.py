@@ -33,7 +33,7 @@ def command(
     resume: options.Resume = False,
     save_every: options.SaveEvery = 60.0,
     device: options.Device = None,
-    dtype: options.Dtype = "float32",
+    computing: options.Computing = options.FLOAT32,
 ) -> None:
     """Draw samples of a model: one picture of them all, or one file each.
 
@@ -42,7 +42,7 @@ def command(
     chosen = options.parse_seeds(seeds)
     together = out.suffix.lower() == ".png"
     options.check_writable(out if together else out / f"{chosen[0]}.png")
-    denoiser = open_model(model, None, device, dtype, asked)
+    denoiser = open_model(model, None, device, computing, asked)
     sampler = open_sampler(denoiser, steps, eta, start, batch_size)
 
     def write(seeds: tuple[int, ...], images: Tensor) -> None:

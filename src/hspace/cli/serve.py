@@ -49,7 +49,7 @@ def command(
     start: options.Start = None,
     tap: options.Tap = None,
     device: options.Device = None,
-    dtype: options.Dtype = "float32",
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16 or float64.")] = "float32",
 ) -> None:
     """Open the sliders in a browser: samples, your own photo, recipes to take home."""
     from hspace.app.folder import private_folder
@@ -73,7 +73,7 @@ def command(
     settings = [Directions.load(file).setting for file in files]
     of_h = next((setting for setting in settings if setting.space == "h"), None)
     found = next((setting.condition for setting in settings), None)
-    denoiser = open_model(model, tap or (of_h.tap if of_h else None), device, dtype, asked, found)
+    denoiser = open_model(model, tap or (of_h.tap if of_h else None), device, options.Computing(dtype), asked, found)
     if of_h is not None and steps is None and start is None and eta is None:
         sampler = Sampler.on(denoiser, of_h, batch_size=1)
     else:

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from hspace.cli.options import NOTHING, Asked, parse_dtype, parse_eta
+from hspace.cli.options import NOTHING, Asked, Computing, parse_eta
 from hspace.diffusion import Inversion, Sampler
 from hspace.errors import HspaceError
 from hspace.jobs import Checkpoint, world
@@ -24,7 +24,7 @@ def open_model(
     name: str,
     tap: str | None,
     device: str | None,
-    dtype: str,
+    computing: Computing,
     asked: Asked = NOTHING,
     found: Condition | None = None,
 ) -> Denoiser:
@@ -34,7 +34,7 @@ def open_model(
         name: Of `--model`.
         tap: Where h is.
         device: Of `--device`.
-        dtype: Of `--dtype`.
+        computing: In which precision, and how.
         asked: Prompt or class.
         found: That of directions, a photo or a recipe, which holds where nothing else is asked for.
 
@@ -43,7 +43,7 @@ def open_model(
     """
     world(device)
     given = asked.given()
-    model = load(name, device=device, dtype=parse_dtype(dtype), tap=tap)
+    model = load(name, device=device, tap=tap, **computing.given())
     if found is not None:
         model = model.under(found)
     if given:

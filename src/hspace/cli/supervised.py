@@ -101,7 +101,7 @@ def command(
     resume: options.Resume = False,
     save_every: options.SaveEvery = 60.0,
     device: options.Device = None,
-    dtype: options.Dtype = "float32",
+    computing: options.Computing = options.FLOAT32,
 ) -> None:
     """Find directions of attributes, from labelled pictures of your own or by scoring generated samples (Haas et al.).
 
@@ -134,7 +134,8 @@ def command(
     }
 
     def opened(default_eta: str) -> Sampler:
-        return open_sampler(open_model(model, tap, device, dtype, asked), steps, eta or default_eta, start, batch_size)
+        denoiser = open_model(model, tap, device, computing, asked)
+        return open_sampler(denoiser, steps, eta or default_eta, start, batch_size)
 
     def kept(found: Supervised) -> Directions:
         directions = reproducible(found.directions_, **NO_STATE)

@@ -31,13 +31,13 @@ def command(
     injection: options.Injection = "symmetric",
     batch_size: options.BatchSize = None,
     device: options.Device = None,
-    dtype: options.Dtype = "float32",
+    computing: options.Computing = options.FLOAT32,
 ) -> None:
     """Draw samples with the h of others: what comes with h, and what stays with x_T and the skip connections."""
     rows, columns = options.parse_seeds(seeds), options.parse_seeds(donors, "--donors")
     span, mode = options.parse_window(window), options.parse_injection(injection)
     options.check_picture(out)
-    sampler = open_sampler(open_model(model, tap, device, dtype, asked), steps, eta, start, batch_size)
+    sampler = open_sampler(open_model(model, tap, device, computing, asked), steps, eta, start, batch_size)
     plain = sampler.run([*rows, *columns], progress=True)
     pairs = [(row, column) for row in rows for column in columns]
     receivers, givers = ([pair[i] for pair in pairs] for i in (0, 1))

@@ -34,7 +34,7 @@ from hspace.progress import Progress, reporting
 __all__ = ["Gradients", "Loss", "backpropagate"]
 
 Loss = Callable[[Tensor, slice], Tensor]
-"""(x_0 (b, c, h, w), rows of the run) -> a scalar."""
+"""(x_0 (b, c, h, w), rows of the run) -> a scalar. x_0 of a latent model are latents, not decoded."""
 
 
 class Gradients(NamedTuple):
@@ -71,7 +71,9 @@ def backpropagate(
             before its loss is asked for.
         latents: Or seeds.
         change: What becomes of h at every step; differentiable.
-        loss: Of the samples of a batch; any differentiable function, such as a reward or the loss of another network.
+        loss: Of x_0 of a batch; any differentiable function, such as a reward or the loss of another network. It sees
+            the latents of a latent model: one of pictures decodes them itself, by
+            `model.codec.autoencoder.decode(x_0 / model.codec.scale + model.codec.shift).sample`.
         injection: Whether the changed h counts in x_0 and eps, or in x_0 only.
         segment: Steps in one graph. Memory grows with it; from the number of steps on it is automatic
             differentiation through everything.

@@ -43,7 +43,7 @@ def draw_samples(
         torch.Size([2, 3, 64, 64])
     """
     table = Table()
-    _draw(sampler, as_seeds(seeds), table, lambda _, x_0: {"x_0": x_0}, progress, checkpoint)
+    _draw(sampler, as_seeds(seeds), table, lambda _, pictures: {"x_0": pictures}, progress, checkpoint)
     return table["x_0"]
 
 

@@ -63,7 +63,7 @@ class Gains:
 def eta_of(scheduler: Any) -> float:
     """1 for a scheduler that adds fresh noise, 0 for others; that of DDIM is an argument of the pipeline's call."""
     names = {kind.__name__ for kind in type(scheduler).__mro__}
-    algorithm = str(getattr(scheduler, "config", {}).get("algorithm_type", ""))
+    algorithm = str(getattr(getattr(scheduler, "config", None), "algorithm_type", ""))
     return 1.0 if names & _FRESH_NOISE or algorithm.startswith("sde") else 0.0
 
 

@@ -39,7 +39,7 @@ from hspace.errors import HspaceError
 from hspace.models.denoiser import Denoiser
 from hspace.progress import Advance
 
-__all__ = ["Inversion", "Part", "check_pictures", "inverted", "joined"]
+__all__ = ["Inversion", "Part", "check_pictures", "inverted", "joined", "psnr"]
 
 FORMAT = "hspace-inversion-1"
 
@@ -59,6 +59,8 @@ class Inversion:
         setting: Of the sampler; a run needs the same grid and eta.
         names: Of the pictures.
         psnr: (n,) of the reconstruction, dB; for pictures in [-1, 1], 10 log10(4 / mean squared error).
+        codec_psnr: (n,) of what the autoencoder alone makes of the pictures, there and back: what a latent model's
+            reconstruction can reach. None for a pixel model.
     """
 
     start: Float[Tensor, "n c y x"]
@@ -68,6 +70,7 @@ class Inversion:
     setting: Setting
     names: tuple[str, ...]
     psnr: Float[Tensor, " n"]
+    codec_psnr: Float[Tensor, " n"] | None = None
 
     def __len__(self) -> int:
         return len(self.start)
@@ -83,7 +86,8 @@ class Inversion:
         noises = None if self.noises is None else self.noises[rows]
         rest = None if self.rest is None else self.rest[rows]
         names, psnr = self.names[rows], self.psnr[rows]
-        return Inversion(self.start[rows], noises, rest, self.images[rows], self.setting, names, psnr)
+        of_codec = None if self.codec_psnr is None else self.codec_psnr[rows]
+        return Inversion(self.start[rows], noises, rest, self.images[rows], self.setting, names, psnr, of_codec)
 
     def x_T(self) -> Float[Tensor, "n c y x"]:
         """Start of every sample."""
@@ -122,10 +126,23 @@ class Inversion:
             )
             raise HspaceError(f"pictures were inverted with {mine}; the run has {other}: sample as they were inverted")
 
-    def measured(self, reconstruction: Float[Tensor, "n c y x"]) -> Inversion:
+    def measured(self, reconstruction: Float[Tensor, "n k h w"]) -> Inversion:
         """With the PSNR of a reconstruction."""
-        error = (reconstruction.float() - self.images).square().flatten(1).mean(1)
-        return replace(self, psnr=10 * torch.log10(4 / error.clamp_min(1e-12)))
+        return replace(self, psnr=psnr(self.images, reconstruction))
+
+    def described(self, row: int) -> str:
+        """How well a picture was reconstructed, in words.
+
+        Example:
+            >>> import hspace
+            >>> sampler = hspace.Sampler(hspace.load("faces64"), steps=2)
+            >>> sampler.invert(sampler.run([0])).described(0).split(" of ")[0]
+            'reconstructed with a PSNR'
+        """
+        words = f"reconstructed with a PSNR of {float(self.psnr[row]):.1f} dB"
+        if self.codec_psnr is None:
+            return words
+        return f"{words}, where the autoencoder alone reaches {float(self.codec_psnr[row]):.1f} dB"
 
     def save(self, path: str | PathLike[str]) -> None:
         """One safetensors file, with the pictures as thumbnails and the setting.
@@ -135,6 +152,8 @@ class Inversion:
         """
         tensors = {"x_T": self.start, "z": self.noises, "remainder": self.rest, "images": self.images}
         header = {"setting": self.setting.to_json(), "names": list(self.names), "psnr": self.psnr.tolist()}
+        if self.codec_psnr is not None:
+            header["codec_psnr"] = self.codec_psnr.tolist()
         tensorfile.write(path, FORMAT, header, {name: x for name, x in tensors.items() if x is not None})
 
     @classmethod
@@ -148,6 +167,8 @@ class Inversion:
         try:
             setting = Setting.from_json(header["setting"])
             names, psnr = tuple(map(str, header["names"])), torch.tensor(header["psnr"], dtype=torch.float32)
+            of_codec = header.get("codec_psnr")
+            of_codec = None if of_codec is None else torch.tensor(of_codec, dtype=torch.float32)
             start, images = tensors["x_T"], tensors["images"]
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = str(error) if isinstance(error, HspaceError) else f"incomplete or damaged ({error})"
@@ -160,10 +181,10 @@ class Inversion:
                 raise HspaceError(f"{path}: tensor {name} of shape {tuple(tensor.shape)} does not belong there")
             if not (tensor.is_floating_point() and bool(tensor.isfinite().all())):
                 raise HspaceError(f"{path}: tensor {name} holds NaN, infinite or no floating-point numbers")
-        counts = {n, len(images), len(names), len(psnr)}
+        counts = {n, len(images), len(names), len(psnr), n if of_codec is None else len(of_codec)}
         if start.ndim != 4 or images.ndim != 4 or len(counts) > 1 or ("z" in tensors) != ("remainder" in tensors):
             raise HspaceError(f"{path}: incomplete: expected x_T, names and PSNR of {n} pictures")
-        return cls(start, tensors.get("z"), tensors.get("remainder"), images, setting, names, psnr)
+        return cls(start, tensors.get("z"), tensors.get("remainder"), images, setting, names, psnr, of_codec)
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,14 +224,27 @@ class Chosen:
         self.inversion.check(setting)
 
 
-def check_pictures(images: Tensor, image_shape: tuple[int, ...]) -> None:
+def psnr(images: Float[Tensor, "n k h w"], others: Float[Tensor, "n k h w"]) -> Float[Tensor, " n"]:
+    """Peak signal-to-noise ratio of pictures in [-1, 1], dB, on the CPU.
+
+    Example:
+        >>> import torch
+        >>> from hspace.diffusion.inversion import psnr
+        >>> psnr(torch.zeros(1, 3, 4, 4), torch.full((1, 3, 4, 4), 0.2)).round(decimals=2)
+        tensor([20.])
+    """
+    error = (others.cpu().float() - images.cpu().float()).square().flatten(1).mean(1)
+    return 10 * torch.log10(4 / error.clamp_min(1e-12))
+
+
+def check_pictures(images: Tensor, picture_shape: tuple[int, ...]) -> None:
     """Whether a model can invert them.
 
     Raises:
         HspaceError: None at all, another shape, no floats, or NaN.
     """
-    if images.ndim != 4 or tuple(images.shape[1:]) != image_shape or not len(images):
-        expected = ", ".join(map(str, image_shape))
+    if images.ndim != 4 or tuple(images.shape[1:]) != picture_shape or not len(images):
+        expected = ", ".join(map(str, picture_shape))
         raise HspaceError(f"pictures must have shape (n, {expected}), found {tuple(images.shape)}")
     if not (images.is_floating_point() and bool(images.isfinite().all())):
         raise HspaceError("pictures must be finite floating-point numbers in [-1, 1]")

@@ -175,14 +175,13 @@ class Loop:
         Args:
             tap: Where h is.
             shift: What becomes of it.
-            conditional_only: Leaves the unconditional rows of classifier-free guidance as they are.
+            conditional_only: Leaves the unconditional rows of classifier-free guidance as they are; for loops that
+                pass `check_conditional`.
 
         Raises:
-            HspaceError: Rows of the prompt that aren't known. In a pass: no timestep in it, or one that is no number;
-                a tap that is not reached once.
+            HspaceError: An asymmetric shift within another. In a pass: no timestep in it, or one that is no number; a
+                tap that is not reached once.
         """
-        if conditional_only:
-            self.check_conditional()
         network, seen = self.network, _Pass()
         of_call = _Arguments(network)
 

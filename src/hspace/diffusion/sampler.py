@@ -21,7 +21,7 @@ from hspace.device import free_memory, is_out_of_memory, sent
 from hspace.diffusion.ahead import Noise
 from hspace.diffusion.changes import Bound, ChangeAt, of_rows, of_run
 from hspace.diffusion.intervention import Intervention, Recorder, RunChange
-from hspace.diffusion.inversion import Chosen, Inversion, Part, check_pictures, inverted, joined
+from hspace.diffusion.inversion import Chosen, Inversion, Part, check_pictures, inverted, joined, psnr
 from hspace.diffusion.latents import Latents, SeedLatents, as_seeds
 from hspace.diffusion.prefix import Prefixes, identities
 from hspace.diffusion.schedule import Injection, Schedule, make_schedule
@@ -257,7 +257,7 @@ class Sampler:
 
     def invert(
         self,
-        images: Float[Tensor, "n c y x"],
+        images: Float[Tensor, "n k h w"],
         *,
         refine: int = 5,
         seeds: Iterable[int] | None = None,
@@ -269,7 +269,8 @@ class Sampler:
         """Find the latents whose sample is a given picture, on this sampler's grid.
 
         With eta 0 by DDIM inversion, else by edit-friendly DDPM inversion, which is exact; see
-        `hspace.diffusion.inversion`.
+        `hspace.diffusion.inversion`. Of a latent model the picture's latents are inverted: the autoencoder's own loss
+        stays, however exact the rest is. `Inversion.codec_psnr` tells it.
 
         Args:
             images: In [-1, 1], of the model's `picture_shape`, n of them; `hspace.photos.read_photos` reads files.
@@ -277,7 +278,8 @@ class Sampler:
             seeds: Of the noise that edit-friendly inversion draws, one for each picture; default 0, 1, ...
             names: What pictures are called; default: their numbers.
             record: Receives h at every step, from the lowest timestep to the highest with eta 0.
-            reconstruct: Whether to sample once in the end, for the PSNR; otherwise that is NaN.
+            reconstruct: Whether to sample once in the end, for the PSNR; otherwise that is NaN, and the autoencoder is
+                not measured either.
             progress: True for a bar, or a function of (done, total) image-steps.
 
         Returns:
@@ -302,14 +304,19 @@ class Sampler:
             raise HspaceError(f"expected a seed and a name for each of {n} pictures")
         with reporting(progress, n * len(self.schedule), "inverting") as advance:
 
-            def part(where: slice) -> Part:
-                x_0 = self.model.from_pictures(images[where].to(self.model.device, self.model.state_dtype))
-                return inverted(self.model, self.schedule, x_0, chosen[where], refine, where, record, advance)
+            def part(where: slice) -> tuple[Part, Tensor | None]:
+                pictures = images[where].to(self.model.device, self.model.state_dtype)
+                x_0 = self.model.from_pictures(pictures)
+                of_codec = None
+                if reconstruct and self.model.codec is not None:
+                    of_codec = psnr(pictures, self.model.to_pictures(x_0))
+                found = inverted(self.model, self.schedule, x_0, chosen[where], refine, where, record, advance)
+                return found, of_codec
 
-            parts = [found for _, found in self.batches(n, part)]
+            parts, of_codec = zip(*(found for _, found in self.batches(n, part)), strict=True)
         start, noises, rest = (joined(column) for column in zip(*parts, strict=True))
-        unknown = torch.full((n,), torch.nan)
-        found = Inversion(start, noises, rest, images.detach().float().cpu(), self.setting(), labels, unknown)
+        pictures, unknown = images.detach().float().cpu(), torch.full((n,), torch.nan)
+        found = Inversion(start, noises, rest, pictures, self.setting(), labels, unknown, joined(of_codec))
         return found.measured(self.run(found)) if reconstruct else found
 
     def as_latents(self, latents: Latents | Iterable[int]) -> Latents:

@@ -20,6 +20,7 @@ from hspace.diffusion import Blend, Chosen, Injection, Inversion, Latents, Sampl
 from hspace.directions.direction import Direction
 from hspace.directions.edit import check_mask, check_window, within
 from hspace.errors import HspaceError
+from hspace.masks import over_h
 from hspace.progress import Advance, Progress, reporting
 from hspace.version import __version__
 
@@ -51,7 +52,7 @@ def swap(
         progress: True for a bar, or a function of (done, total) image-steps, those of the donors included.
 
     Returns:
-        x_0 (n, c, h, w), as `sampler.run` returns it.
+        Pictures (n, c, h, w), as `sampler.run` returns them.
 
     Raises:
         HspaceError: Another number of donors; a window that goes upwards; a mask of another size.
@@ -68,7 +69,7 @@ def swap(
         raise HspaceError(f"{len(givers)} donors for {len(rows)} samples: give one for each, or one for all")
     check_window(window)
     check_mask(mask, sampler.setting())
-    x_0 = torch.empty(len(rows), *sampler.model.picture_shape, dtype=sampler.model.state_dtype)
+    pictures = torch.empty(len(rows), *sampler.model.picture_shape, dtype=sampler.model.state_dtype)
     with reporting(progress, (len(rows) + len(givers)) * len(sampler.schedule)) as advance:
         for_all = None
         if len(givers) == 1:
@@ -85,9 +86,9 @@ def swap(
         first = 0
         while first < len(rows):
             where = slice(first, min(first + sampler.batch_size, len(rows)))
-            x_0[where] = swapped(where)
+            pictures[where] = swapped(where)
             first = where.stop
-    return x_0
+    return pictures
 
 
 def transfer(
@@ -144,7 +145,7 @@ class _Replaced:
 
     def bind(self, setting: Setting, device: torch.device) -> ShiftAt:
         """Replaces h wherever the other's is known."""
-        mask = torch.ones(()) if self.mask is None else self.mask
+        mask = torch.ones(()) if self.mask is None else over_h(self.mask, setting.h_shape)
         mask = mask.to(device)  # once, not at every step
 
         def shift_at(timestep: int) -> Blend | None:
@@ -171,7 +172,7 @@ def _recorded(
         if within(window, timestep):
             held.setdefault(timestep, h.new_empty(shape))[where] = h
 
-    for _ in sampler.stream(latents, record=record, progress=_counted(advance)):
+    for _ in sampler.stream(latents, record=record, pictures=False, progress=_counted(advance)):
         pass
     return held
 
@@ -184,7 +185,7 @@ def _sum_of_h(sampler: Sampler, latents: Latents, advance: Advance) -> Tensor:
     def record(timestep: int, h: Tensor, where: slice) -> None:
         of_batch[timestep] = h.cpu().double().sum(0)
 
-    for _ in sampler.stream(latents, record=record, progress=_counted(advance)):
+    for _ in sampler.stream(latents, record=record, pictures=False, progress=_counted(advance)):
         total += torch.stack([of_batch[timestep] for timestep in sampler.timesteps])  # once a batch has come through
     return total
 

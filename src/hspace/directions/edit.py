@@ -19,6 +19,7 @@ from hspace.diffusion.setting import Setting
 from hspace.directions.applied import applied
 from hspace.directions.direction import Direction, check_strength
 from hspace.errors import HspaceError
+from hspace.masks import over_h
 
 __all__ = ["Edit", "Term", "check_mask", "check_window", "within"]
 
@@ -31,8 +32,8 @@ class Term:
         direction: What moves.
         strength: How far, in standard deviations of h along it.
         window: (first, last): acts at timesteps first >= t >= last; None: at all.
-        mask: (h, w) in [0, 1] at the resolution of h (for a direction of x_T at that of x_T): where it acts; the shift
-            is multiplied by it. None: everywhere.
+        mask: (h, w) in [0, 1] at the resolution of h (for a direction of x_T at that of x_T; for tokens on their grid,
+            `hspace.masks.grid_of`): where it acts; the shift is multiplied by it. None: everywhere.
 
     Raises:
         HspaceError: A strength that is NaN or infinite; a window that goes upwards, or one for a direction of x_T; a
@@ -60,7 +61,7 @@ class Term:
         """Strength and mask times a vector of the direction; `mask`: the term's own, where the vector is."""
         shift = vector * self.strength
         mask = self.mask if mask is None else mask
-        return shift if mask is None else shift * mask.to(shift)
+        return shift if mask is None else shift * over_h(mask.to(shift), self.direction.setting.h_shape)
 
     def acts_at(self, timestep: float) -> bool:
         """Whether it changes h there."""
@@ -288,7 +289,12 @@ def check_mask(mask: Tensor | None, setting: Setting) -> None:
         return
     size = tuple(setting.h_shape[-2:])
     where = "h" if setting.space == "h" else "x_T"
-    if len(setting.h_shape) != 3:
+    if len(setting.h_shape) == 2:  # tokens: their grid has as many cells
+        tokens = setting.h_shape[0]
+        if mask.numel() != tokens:
+            raise HspaceError(f"a mask over {tokens} tokens of h has a cell for each, not {tuple(mask.shape)}")
+        size = tuple(mask.shape)
+    elif len(setting.h_shape) != 3:
         raise HspaceError(f"a mask needs an h with height and width, not one of shape {setting.h_shape}")
     if tuple(mask.shape) != size:
         raise HspaceError(f"a mask of an edit has the resolution of {where}, {size}, not {tuple(mask.shape)}")

@@ -254,7 +254,7 @@ class Recipe:
             progress: True for a bar, or a function of (done, total) image-steps.
 
         Returns:
-            x_0, as `sampler.run` returned it.
+            As `sampler.run` returned them.
 
         Raises:
             HspaceError: As `sampler`, `latents` and `edit`.

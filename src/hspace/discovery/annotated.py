@@ -169,12 +169,12 @@ class Annotated(Supervised):
             batch.append(h.flatten(1))
 
         with job.stage("classes", len(seeds), contrast) as stage:
-            contrast.first, left = stage.share.start, stage.of(seeds)
+            contrast.first, left, shows = stage.share.start, stage.of(seeds), stage.shows(progress)
             if self.space == "noise":
                 for first in range(0, len(left), sampler.batch_size):
                     stage.add([sampler.latents(left[first : first + sampler.batch_size]).x_T().flatten(1)])
             else:
-                for _ in sampler.stream(left, record=record, progress=stage.shows(progress)) if left else ():
+                for _ in sampler.stream(left, record=record, pictures=False, progress=shows) if left else ():
                     stage.add(batch)
 
     def _scored(

@@ -86,7 +86,7 @@ def standard_deviations(
 
     job = Job({}, processes=World()) if job is None else job
     with job.stage("unit", len(seeds), scores) as stage:
-        left = stage.of(seeds)
-        for _ in sampler.stream(left, record=record, progress=stage.shows(progress)) if left else ():
+        left, shows = stage.of(seeds), stage.shows(progress)
+        for _ in sampler.stream(left, record=record, pictures=False, progress=shows) if left else ():
             stage.add({"score": torch.stack([batch[t] for t in sampler.timesteps], 1)})  # (b, S, k)
     return torch.stack([s.contiguous().std(0) for s in scores["score"].unbind(1)], 1)

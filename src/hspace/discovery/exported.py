@@ -55,7 +55,7 @@ def vectors_of(
             kinds = torch.full((len(h),), k, device=h.device)
             sums[k, rows[timestep]] += shift.unit(timestep, h, kinds).flatten(1).sum(0).float().cpu()
 
-    for _ in sampler.stream(seeds, record=record):
+    for _ in sampler.stream(seeds, record=record, pictures=False):
         pass
     return in_unit(sums, sampler, span, seeds)
 

@@ -59,7 +59,7 @@ class Jacobian:
         timesteps: Of the sampler's grid; one, several, or None for all of them.
         mask: Where the picture shall change: an array (h, w) in [0, 1], a PNG, a box `(x0, y0, x1, y1)` or
             `"x0,y0,x1,y1"` in pixels, or the name of one of the `regions`; for a latent model at the size of the
-            picture or of the latents.
+            picture, averaged over the cells of the latents, or at that of the latents.
         regions: Callable that finds named masks in pictures, such as `hspace.attributes.portrait_regions`.
         outside_rank: Number of modes of the rest of the picture, outside the mask, that directions leave alone, r.
         pooled: What all images have in common, instead of directions for each.
@@ -82,9 +82,10 @@ class Jacobian:
         products_: (n, T) with J^T J, those for the rest of the picture included.
         converged_: (n, T).
         saliency_: (n, T, k, h, w) |J v| over the channels; None for a pooled fit.
-        images_: (n, c, h, w) x_0 of the samples; None for a pooled fit.
+        images_: (n, c, y, x) pictures of the samples, of latent models larger than the maps; None for a pooled fit.
         masks_: (n, h, w), or None.
         route_: How J v was computed.
+        decoding_: Whether what lies before the tap was replayed for it, or why not.
         samples_: What the images are called: by seed (s0), by name, or by number (i0).
 
     Raises:
@@ -153,6 +154,7 @@ class Jacobian:
         self.timesteps_ = _on_grid(self.timesteps, sampler.timesteps)
         self.setting_: Setting = sampler.setting(self.injection)
         self.route_: Route | None = None
+        self.decoding_ = ""
         self._unit_seeds = as_seeds(self.unit_seeds)
         if len(self._unit_seeds) < 2:
             raise HspaceError("unit_seeds: a standard deviation needs at least 2 samples")
@@ -172,8 +174,8 @@ class Jacobian:
             if timestep in self.timesteps_:
                 batch.found.append(self._solve(model, x_t, timestep, batch, block))
 
-        for _, x_0 in own.stream(rows, visit=visit, progress=progress):
-            self._fold(batch, x_0)
+        for _, pictures in own.stream(rows, visit=visit, pictures=not self.pooled, progress=progress):
+            self._fold(batch, pictures)
         return self.finish(progress=progress)
 
     @property
@@ -231,7 +233,7 @@ class Jacobian:
             raise HspaceError("outside_rank leaves the picture outside a mask alone: give a mask")
 
     def _masks(self, sampler: Sampler, rows: Latents, where: slice) -> Tensor | None:
-        """(n, h, w) of a batch; regions are found in the finished pictures."""
+        """(n, h, w) of a batch, on the grid of x_t; regions are found in the finished pictures."""
         if self.mask is None:
             return None
         model, n = sampler.model, where.stop - where.start
@@ -247,6 +249,7 @@ class Jacobian:
     def _solve(self, model: Denoiser, x_t: Tensor, timestep: int, batch: _Batch, block: int) -> Triplets:
         with torch.no_grad():
             encoding = model.encode(x_t.to(model.state_dtype), timestep)
+        self.decoding_ = model.replay.reason
         if self.route_ is None:
             jacobian = products(model, encoding, block, self.route)
             self.route_ = jacobian.route
@@ -268,8 +271,8 @@ class Jacobian:
         )
         return found
 
-    def _fold(self, batch: _Batch, x_0: Tensor) -> None:
-        batch.images, batch.known = x_0.cpu(), Known()
+    def _fold(self, batch: _Batch, pictures: Tensor) -> None:
+        batch.images, batch.known = pictures.cpu(), Known()
         if self.pooled:
             parts = [(found.values[..., None] * found.right).flatten(0, 1) for found in batch.found]
             before = self._pool or [part[:0] for part in parts]

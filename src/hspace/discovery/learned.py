@@ -17,6 +17,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,8 @@ class Learned:
         shift_rate: Adam's rate for the module,
         reconstructor_rate: for the reconstructor,
         discriminator_rate: and for the discriminator.
-        noise: Largest standard deviation of the noise on what the reconstructor sees; pictures are in [-1, 1].
+        noise: Largest standard deviation of the noise on what the reconstructor sees: pictures in [-1, 1], or the
+            latents of a latent model.
         replays: Steps of the reconstructor alone after each iteration, on pairs of the last ones.
         replay_size: Number of those pairs,
         replay_batch_size: and of those in one step.
@@ -183,7 +185,7 @@ class Learned:
         sampler: Sampler,
         seeds: Iterable[int],
         *,
-        real: Float[Tensor, "m c y x"] | None = None,
+        real: Float[Tensor, "m k h w"] | None = None,
         folder: str | PathLike[str] | None = None,
         resume: bool = False,
         minutes: float | None = None,
@@ -193,10 +195,13 @@ class Learned:
     ) -> Learned:
         """Draw the population, train, and turn the module into directions.
 
+        Reconstructor and discriminator see x_0: of a latent model the latents, so that nothing is decoded in training.
+
         Args:
             sampler: Draws samples; few steps are enough to learn with, and directions can be retimed.
             seeds: Of the samples that are shifted; more than the span has components.
-            real: Real pictures in [-1, 1] for the discriminator. Default: the unshifted samples.
+            real: Real pictures in [-1, 1] for the discriminator, of the model's `picture_shape`; a latent model encodes
+                them. Default: the unshifted samples.
             folder: For the state of the training and its log; without one nothing is written.
             resume: Go on where the training in the folder stands.
             minutes: Stop training after so many in this call.
@@ -278,8 +283,9 @@ class Learned:
             max_strength=o.max_strength,
         )
         kinds = torch.arange(len(seeds)) % self.n_directions
-        plain = self._sampler.run(seeds, progress=progress).float()
-        shifted = self._sampler.run(seeds, self.change(kinds, drawn.strengths), progress=progress).float()
+        change = self.change(kinds, drawn.strengths)
+        plain = self._sampler.run(seeds, pictures=False, progress=progress).float()
+        shifted = self._sampler.run(seeds, change, pictures=False, progress=progress).float()
         return Pairs(plain, shifted, kinds, drawn.strengths)
 
     def tell(self, pairs: Pairs) -> Told:
@@ -296,10 +302,11 @@ class Learned:
     ) -> dict[str, float]:
         """Accuracy of fresh reconstructors on degraded pictures; see `hspace.learning.hidden`.
 
-        High without and low with degradation: the module hides a code.
+        High without and low with degradation: the module hides a code. Latents are decoded first, so that all pictures
+        of the pairs are in memory, and codes that the decoder does not show do not count.
 
         Args:
-            pairs: Fresh ones, or how many to draw; a quarter of them is held out.
+            pairs: Fresh ones, as `pairs` makes them, or how many to draw; a quarter of them is held out.
             epochs: Passes over the others.
             ways: Of degrading.
             progress: Of drawing the pairs.
@@ -309,7 +316,9 @@ class Learned:
         """
         if isinstance(pairs, int):
             pairs = self.pairs(self.fresh_seeds(pairs, skip=self.checked), progress=progress)
-        options: dict[str, Any] = {"epochs": epochs, "seed": self.seed, "device": self._sampler.model.device}
+        model = self._sampler.model
+        options: dict[str, Any] = {"epochs": epochs, "seed": self.seed, "device": model.device}
+        pairs = replace(pairs, plain=model.to_pictures(pairs.plain), shifted=model.to_pictures(pairs.shifted))
         return {how: fresh_accuracy(pairs, how, self.n_directions, self.reconstructor, **options) for how in ways}
 
     @property
@@ -347,7 +356,7 @@ class Learned:
             )
         if not 0 < self.merge_above <= 1:
             raise HspaceError(f"merge_above must be in (0, 1], not {self.merge_above}")
-        shape = sampler.model.image_shape
+        shape = sampler.model.picture_shape
         if real is not None and (tuple(real.shape[1:]) != tuple(shape) or not len(real)):
             raise HspaceError(f"real pictures must be of shape (m, *{tuple(shape)}), not {tuple(real.shape)}")
 
@@ -374,15 +383,15 @@ class Learned:
         found = self._world.broadcast(found)
         if found.data["there"]:
             return Population.of(seeds, found.tensors)
-        pca, images = PCA(self.span or 1), Table()
+        pca, samples = PCA(self.span or 1), Table()
         with ExitStack() as stack:
             checkpoint = None
             if folder is not None:
                 path = folder / "population.partial.safetensors"
                 checkpoint = stack.enter_context(Checkpoint(path, every=save_every, resume=True))
             job = Job({"job": "population", **about, "seeds": digest(seeds)}, checkpoint, device=sampler.model.device)
-            pca.fit_in(job, sampler, seeds, images=images, progress=progress)
-            population = Population(seeds, images["x_0"], span_of(pca, whole=self.span is None))
+            pca.fit_in(job, sampler, seeds, samples=samples, progress=progress)
+            population = Population(seeds, samples["x_0"], span_of(pca, whole=self.span is None))
             if file is not None and self._world.first:
                 population.save(file, about)
         return population
@@ -397,11 +406,11 @@ class Learned:
     def _make_trainer(self, sampler: Sampler, real: Tensor | None, options: Options) -> Trainer:
         channels, side = sampler.model.image_shape[0], min(sampler.model.image_shape[1:])
         device = sampler.model.device
+        about = self._about(real)  # by its pictures
+        real = None if real is None else sampler.model.from_pictures(real.float())
         told = Reconstructor(channels, self.n_directions, self.reconstructor, side, seed=self.seed + 1).to(device)
         judge = Discriminator(channels, side, seed=self.seed + 2).to(device) if self.adversarial_weight else None
-        return Trainer(
-            sampler, self.population_, self._make_shift(sampler), told, judge, real, options, self._about(real)
-        )
+        return Trainer(sampler, self.population_, self._make_shift(sampler), told, judge, real, options, about)
 
     def _train(
         self,

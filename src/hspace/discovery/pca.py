@@ -112,25 +112,27 @@ class PCA:
         sampler: Sampler,
         seeds: Sequence[int],
         *,
-        images: Table | None = None,
+        samples: Table | None = None,
         progress: Progress = False,
         on_batch: Callable[[slice, Tensor], None] | None = None,
     ) -> PCA:
-        """As `fit`, as a pass of a larger job, which may keep the pictures.
+        """As `fit`, as a pass of a larger job, which may keep x_0.
 
         Args:
             job: The larger one.
             sampler: Draws the samples.
             seeds: Of all processes.
-            images: Takes the pictures of all samples.
+            samples: Takes x_0 of all of them, not decoded; then there is no `on_batch`.
             progress: As in `fit`.
-            on_batch: As in `fit`.
+            on_batch: As in `fit`. Without it latents are not decoded.
         """
         self.check(len(seeds))
+        if samples is not None and on_batch is not None:
+            raise HspaceError("either x_0 of all samples is kept, or their pictures are shown: give one of the two")
         self.setting_: Setting = sampler.setting(self.injection)
         self._seen = self.sketches(sampler.model.device)
         self.seeds_: tuple[int, ...] = ()
-        fold: Fold = self._seen if images is None else Together({"h": self._seen, "images": images})
+        fold: Fold = self._seen if samples is None else Together({"h": self._seen, "images": samples})
         batch: list[Tensor] = []
 
         def record(timestep: int, h: Tensor, _: slice) -> None:
@@ -140,10 +142,11 @@ class PCA:
 
         with job.stage("components", len(seeds), fold) as stage:
             first, left = stage.rows.start, stage.of(seeds)
+            options: dict[str, Any] = {"record": record, "pictures": on_batch is not None}
             try:
-                for rows, x_0 in sampler.stream(left, record=record, progress=stage.shows(progress)) if left else ():
+                for rows, x_0 in sampler.stream(left, progress=stage.shows(progress), **options) if left else ():
                     clouds = [torch.cat(batch, 1)] if self.joint else batch
-                    stage.add(clouds if images is None else {"h": clouds, "images": {"x_0": x_0.float()}})
+                    stage.add(clouds if samples is None else {"h": clouds, "images": {"x_0": x_0.float()}})
                     if on_batch is not None:
                         on_batch(slice(first + rows.start, first + rows.stop), x_0)
             finally:  # whole batches only are in the sketches

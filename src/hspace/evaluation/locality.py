@@ -24,7 +24,8 @@ def inside_share(
     Args:
         plain: Pictures, shape (n, c, h, w).
         edited: The same pictures edited, same shape.
-        masks: In [0, 1] (soft masks weigh) or bool, shape (n, h, w), or (1, h, w) for all pictures.
+        masks: In [0, 1] (soft masks weigh) or bool, shape (n, h, w), or (1, h, w) for all pictures; at the size of the
+            pictures, of latent models too.
 
     Returns:
         Shape (n,), in [0, 1], float64, on the CPU.

@@ -74,9 +74,9 @@ def packed_size(state: State) -> int:
         >>> import torch
         >>> from hspace.jobs.packing import State, pack, packed_size
         >>> packed_size(State({}, {"x": torch.empty(10**6, device="meta")}))
-        4000146
+        4000154
         >>> len(pack(State({}, {"x": torch.empty(10**6)})))
-        4000146
+        4000154
     """
     shapes: dict[str, tuple[torch.dtype, list[int]]] = {_JSON: (torch.uint8, [len(json.dumps(state.data).encode())])}
     shapes |= {f"tensor.{name}": (x.dtype, list(x.shape)) for name, x in state.tensors.items()}

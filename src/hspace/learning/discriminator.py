@@ -23,7 +23,7 @@ class Discriminator(nn.Module):
     """Logits of a picture being real.
 
     Args:
-        channels: Of a picture.
+        channels: Of x_0.
         image_size: Its side, the shorter one.
         width: Channels of the first layer; doubled by every other up to eight times.
         seed: Of the start.

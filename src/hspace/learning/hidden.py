@@ -73,7 +73,7 @@ def fresh_accuracy(
     """Share of the held-out pairs whose type a new reconstructor tells, having learned from the others.
 
     Args:
-        pairs: The last of them are held out.
+        pairs: Of pictures; the last of them are held out.
         how: One of `DEGRADATIONS`, for both pictures, in learning and in asking.
         n: Number of types.
         size: Of the reconstructor.

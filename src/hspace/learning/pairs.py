@@ -1,4 +1,4 @@
-"""Pictures before and after a shift, and what a reconstructor tells of them."""
+"""x_0 before and after a shift, and what a reconstructor tells of them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["Pairs", "Told", "told"]
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Pictures before and after a shift.
+    """x_0 before and after a shift: pictures, or latents of a latent model.
 
     Attributes:
-        plain: (n, c, y, x) in [-1, 1], on the CPU, as all else.
+        plain: (n, c, y, x), pictures in [-1, 1]; on the CPU, as all else.
         shifted: (n, c, y, x).
         kinds: (n,) types.
         strengths: (n,).

@@ -1,7 +1,7 @@
-"""The samples that directions are learned on: where their h lies, and their pictures before any shift.
+"""The samples that directions are learned on: where their h lies, and their x_0 before any shift.
 
-They are drawn once; an iteration takes some of them again by seed and shifts them, so that only the shifted picture has
-to be made. The pictures are all that grows with the number of samples.
+They are drawn once; an iteration takes some of them again by seed and shifts them, so that only the shifted x_0 has to
+be made. These x_0 are all that grows with the number of samples.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Population:
 
     Attributes:
         seeds: N of them.
-        images: (N, c, y, x) x_0 without a shift, on the CPU.
+        images: (N, c, y, x) x_0 without a shift, of latent models not decoded; on the CPU.
         span: Of their h.
     """
 

@@ -48,10 +48,10 @@ class Reconstructor(nn.Module):
     """Tells type and strength of a shift.
 
     Args:
-        channels: Of a picture.
+        channels: Of x_0.
         n: Number of types K.
         size: resnet18 or lenet.
-        image_size: Side of a picture, the shorter one; small ones go through ResNet without the first reduction.
+        image_size: Side of x_0, the shorter one; small ones go through ResNet without the first reduction.
         seed: Of the start.
 
     Raises:

@@ -103,7 +103,7 @@ class BlockShift(Shift):
         span: Where shifts lie and how long they are.
         timesteps: (S,) of the grid.
         n: Number of types K.
-        h_shape: (c, y, x).
+        h_shape: (c, y, x), or (tokens, d): each token goes through the same layers, its numbers as channels.
         generator: Seeds the start.
     """
 
@@ -119,7 +119,7 @@ class BlockShift(Shift):
         super().__init__(span, timesteps, n)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(int(torch.randint(2**31, (), generator=generator)))
-            self.blocks = nn.ModuleList(_Block(h_shape[0]) for _ in range(n))
+            self.blocks = nn.ModuleList(_Block(h_shape[0] if len(h_shape) == 3 else h_shape[1]) for _ in range(n))
         self.to(span.mean.dtype)
 
     def unit(self, timestep: int, h: Float[Tensor, " b *h"], kinds: Int[Tensor, " b"]) -> Float[Tensor, " b *h"]:
@@ -129,10 +129,18 @@ class BlockShift(Shift):
         out = torch.zeros_like(centred).flatten(1)
         for k in kinds.unique().tolist():
             chosen = kinds == k
-            field = self.blocks[k](centred[chosen], timestep).flatten(1)
+            field = self._field(k, centred[chosen], timestep).flatten(1)
             shifts = self.span.shifts(self.span.coordinates(field, row), row)
             out = out.index_put((chosen,), shifts.to(out))
         return out.reshape(h.shape)
+
+    def _field(self, k: int, h: Tensor, timestep: int) -> Tensor:
+        """Of h's shape; tokens pass as a picture that is one cell wide."""
+        if h.ndim == 4:
+            out: Tensor = self.blocks[k](h, timestep)
+            return out
+        tokens: Tensor = self.blocks[k](h.transpose(1, 2)[..., None], timestep)
+        return tokens[..., 0].transpose(1, 2)
 
 
 class _Block(nn.Module):
@@ -165,7 +173,7 @@ def check_shift(kind: str, parametrisation: str, size: int, n: int, h_shape: Seq
 
     Raises:
         HspaceError: An unknown kind or parametrisation; fewer than 2 types; more vectors than the span has room for; a
-            block for h that is not (c, y, x).
+            block for h that is neither (c, y, x) nor tokens (y x, d).
     """
     if kind not in get_args(Kind):
         raise HspaceError(f"kind must be one of {', '.join(get_args(Kind))}, not {kind!r}")
@@ -175,8 +183,8 @@ def check_shift(kind: str, parametrisation: str, size: int, n: int, h_shape: Seq
         )
     if n < 2:
         raise HspaceError(f"at least 2 directions are learned together, not {n}")
-    if kind == "block" and len(h_shape) != 3:
-        raise HspaceError(f"a block needs h of shape (c, y, x), not {tuple(h_shape)}: learn global directions")
+    if kind == "block" and len(h_shape) not in (2, 3):
+        raise HspaceError(f"a block needs h of shape (c, y, x) or (tokens, d), not {tuple(h_shape)}: learn global ones")
     if kind == "global" and n > size:
         raise HspaceError(f"{n} directions don't fit into a span of {size}")
 

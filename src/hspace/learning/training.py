@@ -1,7 +1,8 @@
 r"""Joint training of shift control module, reconstructor and discriminator (after Zhang et al., arXiv 2310.09912).
 
-An iteration takes samples x_0 of the population, types k and strengths s, and makes x_0' by the whole sampler with h
-shifted at every step. With CE the cross entropy of the type and D the discriminator's logits,
+An iteration takes samples x_0 of the population (pictures, or the latents of a latent model), types k and strengths s,
+and makes x_0' by the whole sampler with h shifted at every step. With CE the cross entropy of the type and D the
+discriminator's logits,
 
     module and reconstructor:  CE(k^, k) + w_s mean |s^ - s| + w_a mean softplus(-D(x_0'))
     discriminator:             softplus(D(x_0')) + softplus(-D(x)) + R1
@@ -100,7 +101,7 @@ class Trainer:
         shift: The module that is trained; a fixed one is left as it is, and nothing goes back through the sampler.
         reconstructor: Network.
         discriminator: Network; None without an adversarial loss.
-        real: (m, c, y, x) real pictures for it; default: the population.
+        real: (m, c, y, x) x_0 of real pictures for it; default: the population.
         options: Numbers.
         about: What else makes a training this one and no other, for its state; plain JSON types.
     """
@@ -211,7 +212,7 @@ class Trainer:
         latents = self.latents[drawn.rows[mine].tolist()]
         shifted = self.population.images[:0]
         if len(latents):
-            shifted = self.sampler.run(latents, RunChange(change, self.options.injection)).float()
+            shifted = self.sampler.run(latents, RunChange(change, self.options.injection), pictures=False).float()
         self.reconstructor.scale_to(self.population.images[drawn.rows], self._of_all(shifted, len(drawn.rows)))
 
     def _gradients(self) -> tuple[Draw, Tensor, dict[str, float]]:
@@ -333,7 +334,7 @@ class Trainer:
             found = backpropagate(self.sampler, latents, change, loss, injection=o.injection, segment=o.segment)
             return found.x_0.float().to(kinds.device)
         parts = []
-        for where, x_0 in self.sampler.stream(latents, RunChange(change, o.injection)):
+        for where, x_0 in self.sampler.stream(latents, RunChange(change, o.injection), pictures=False):
             loss(x_0, where).backward()
             parts.append(x_0.float())
         return torch.cat(parts)

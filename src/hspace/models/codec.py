@@ -15,18 +15,23 @@ from hspace.device import put
 
 __all__ = ["Codec"]
 
-_PIXELS = 2**21  # in one pass of the autoencoder: 8 pictures of 512 x 512
+_PIXELS = 2**18  # in one pass of the autoencoder: a picture of 512 x 512, which takes about 1 GB in float32
 
 
 class Codec:
-    """An autoencoder of diffusers between latents and pictures, in batches of its own size.
+    """An autoencoder of diffusers between latents and pictures.
 
-    It stays in float32 whatever the network computes in: those of SDXL overflow in float16.
+    It works in batches of its own, of so few pixels that its memory does not grow with the number of pictures, and
+    stays in float32 whatever the network computes in: those of SDXL overflow in float16.
 
     Args:
         autoencoder: `AutoencoderKL`, `VQModel` and the like.
         scale: Of the latents; default: its configuration's `scaling_factor`.
         shift: Of the latents; default: its configuration's `shift_factor`.
+
+    Attributes:
+        scale: May be set, for a checkpoint whose configuration has a wrong one.
+        shift: Likewise.
 
     Example:
         >>> import torch
@@ -57,24 +62,24 @@ class Codec:
 
     @torch.no_grad()
     def decode(self, latents: Float[Tensor, "n c y x"]) -> Float[Tensor, "n k h w"]:
-        """Pictures within about [-1, 1], in the latents' dtype."""
+        """Pictures within about [-1, 1], on the latents' device and in their dtype."""
         per_pass = max(1, _PIXELS // (latents[0, 0].numel() * self.cell**2))
         parts = [
-            self.autoencoder.decode(part.to(self._dtype) / self.scale + self.shift).sample
+            self.autoencoder.decode(part.to(self._weight) / self.scale + self.shift).sample.to(latents)
             for part in latents.split(per_pass)
         ]
-        return torch.cat(parts).to(latents.dtype)
+        return torch.cat(parts).contiguous()  # convolutions may leave another layout, and layouts differ in last bits
 
     @torch.no_grad()
     def encode(self, pictures: Float[Tensor, "n k h w"]) -> Float[Tensor, "n c y x"]:
-        """Latents of pictures within [-1, 1], the most likely ones; in the pictures' dtype."""
+        """Latents of pictures within [-1, 1], the most likely ones; on the pictures' device and in their dtype."""
         per_pass = max(1, _PIXELS // pictures[0, 0].numel())
         parts = []
         for part in pictures.split(per_pass):
-            encoded = self.autoencoder.encode(part.to(self._dtype))
+            encoded = self.autoencoder.encode(part.to(self._weight))
             latents = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
-            parts.append((latents - self.shift) * self.scale)
-        return torch.cat(parts).to(pictures.dtype)
+            parts.append(((latents - self.shift) * self.scale).to(pictures))
+        return torch.cat(parts).contiguous()
 
     def to(self, device: torch.device | str | None, name: str = "the autoencoder") -> Codec:
         """Moves it in place.
@@ -86,6 +91,7 @@ class Codec:
         return self
 
     @property
-    def _dtype(self) -> torch.dtype:
+    def _weight(self) -> Tensor:
+        """Any of them: where it is, and in which precision."""
         weight: Tensor = next(self.autoencoder.parameters())
-        return weight.dtype
+        return weight

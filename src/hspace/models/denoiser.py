@@ -22,7 +22,7 @@ from hspace.models.codec import Codec
 from hspace.models.compiled import CompiledStages
 from hspace.models.conditioning import UNCONDITIONAL, Branches, Condition, Conditioner, Shifted
 from hspace.models.hashes import remember_hash, same_weights
-from hspace.models.prediction import Prediction, PredictionType, predicted
+from hspace.models.prediction import Prediction, PredictionType, flow_state, predicted
 from hspace.models.probing import probe
 from hspace.models.replay import Recorded, Replay, repeat
 from hspace.models.tap import Tap
@@ -165,6 +165,12 @@ class Denoiser:
     def is_compiled(self) -> bool:
         """Whether `compiled` made it."""
         return self._compiled is not None
+
+    @property
+    def is_channels_last(self) -> bool:
+        """Whether `channels_last` has laid the network out."""
+        kernels = (weight for weight in self.network.parameters() if weight.ndim == 4 and not weight.is_contiguous())
+        return any(weight.is_contiguous(memory_format=torch.channels_last) for weight in kernels)
 
     @property
     def picture_shape(self) -> tuple[int, ...]:
@@ -446,8 +452,12 @@ class Denoiser:
 
     def _call(self, x_t: Tensor, timestep: int, within: AbstractContextManager[None] | None = None) -> Tensor:
         """What the network returns, as eps, v or x_0; `within`: entered around it, inside of compiled stages."""
-        rows = self.branches.rows(x_t.to(self.dtype))
-        timesteps = torch.full((len(rows),), timestep, device=x_t.device, dtype=torch.int64)
+        if self.prediction_type == "flow":
+            scale, s = flow_state(self._alphas[timestep])
+            rows, time = scale * x_t, torch.full((len(x_t),), s * len(self._alphas), device=x_t.device)
+        else:
+            rows, time = x_t, torch.full((len(x_t),), timestep, device=x_t.device, dtype=torch.int64)
+        rows, timesteps = self.branches.rows(rows.to(self.dtype)), self.branches.rows(time)
         arguments = self.branches.arguments(len(x_t), x_t.device, self.dtype)
         with ExitStack() as stack:
             kind = x_t.device.type

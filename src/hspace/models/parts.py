@@ -21,6 +21,7 @@ import diffusers
 from hspace.errors import HspaceError
 from hspace.hub import AGAIN, read_json
 from hspace.models.pipelines import AUTOENCODERS, KINDS, NEED_TEXT, check_network
+from hspace.models.quiet import quietly
 from hspace.models.weightfiles import Library
 
 __all__ = ["LEFT_OUT", "Part", "Parts", "no_model", "parts_of"]
@@ -188,8 +189,10 @@ def _text_parts(folder: Path, index: dict[str, Any], network: Part) -> tuple[tup
     kind = network.kind.__name__
     if not index:
         raise HspaceError(f"{folder}: a {kind} needs its text encoder: expected model_index.json; {_GET_IT_ALL}")
-    pipeline = index.get("_class_name")
-    if not (isinstance(pipeline, str) and hasattr(diffusers, pipeline)):
+    pipeline, _ = index.get("_class_name"), _transformers(folder)
+    with quietly("diffusers", "transformers"):  # a pipeline's module is imported here
+        known = isinstance(pipeline, str) and hasattr(diffusers, pipeline)
+    if not known:
         raise HspaceError(f"{folder / 'model_index.json'}: diffusers has no pipeline {pipeline}")
     named = {name: index[name] for name in index if _is_named(index, name)}
     others = named.keys() - {*_NETWORKS, *AUTOENCODERS, *LEFT_OUT, "scheduler"}
@@ -207,14 +210,19 @@ def _text_parts(folder: Path, index: dict[str, Any], network: Part) -> tuple[tup
     return text_encoders, tuple(_text_part(folder, name, named[name], "tokenizer_config.json") for name in tokenizers)
 
 
-def _text_part(folder: Path, name: str, entry: list[Any], description: str) -> Part:
+def _transformers(folder: Path) -> Any:
     try:
         import transformers
     except ImportError as error:
         raise HspaceError(
             f"{folder}: text-to-image models need transformers ({error}): pip install 'hspace[transformers]'"
         ) from error
-    kind = getattr(transformers, str(entry[1]), None)
+    return transformers
+
+
+def _text_part(folder: Path, name: str, entry: list[Any], description: str) -> Part:
+    with quietly("transformers"):
+        kind = getattr(_transformers(folder), str(entry[1]), None)
     if entry[0] != "transformers" or kind is None:
         raise HspaceError(f"{folder}: model_index.json: {entry[0]} has no {entry[1]} for {name}")
     missing = f"{folder}: model_index.json names a {name}, but {name}/{description} is not there; {AGAIN}"

@@ -5,7 +5,7 @@
 | `UNet2DModel` | none; a class where it has `num_class_embeds` | x_0, or through a `vqvae` or `vae` |
 | `UNet2DConditionModel` (Stable Diffusion 1.x, 2.x, XL) | a prompt | through the `vae` |
 | `DiTTransformer2DModel` | a class | through the `vae` |
-| `PixArtTransformer2DModel` | a prompt | through the `vae` |
+| `PixArtTransformer2DModel`, `SD3Transformer2DModel` | a prompt | through the `vae` |
 """
 
 from __future__ import annotations
@@ -15,14 +15,23 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from diffusers import DiTPipeline, DiTTransformer2DModel, PixArtTransformer2DModel, UNet2DConditionModel, UNet2DModel
-from torch import nn
+from diffusers import (
+    DiTPipeline,
+    DiTTransformer2DModel,
+    FlowMatchEulerDiscreteScheduler,
+    PixArtTransformer2DModel,
+    SD3Transformer2DModel,
+    UNet2DConditionModel,
+    UNet2DModel,
+)
+from torch import Tensor, nn
 
 from hspace.errors import HspaceError
 from hspace.models.codec import Codec
 from hspace.models.conditioning import Conditioner, Labels, Prompts, usual_guidance_scale
 from hspace.models.denoiser import Denoiser
 from hspace.models.networks import NETWORKS
+from hspace.models.prediction import alphas_of_flow
 from hspace.models.wrappers import network_of, unwrapped
 
 __all__ = ["AUTOENCODERS", "KINDS", "NEED_TEXT", "check_network", "codec_of", "denoiser_of", "denoiser_of_pipeline"]
@@ -91,7 +100,7 @@ def denoiser_of(
 
     Args:
         network: Of a kind in `KINDS`.
-        scheduler: With alphas_cumprod.
+        scheduler: With alphas_cumprod, or of flow matching.
         model_id: Name of the model.
         tap: Where h is; None for the middle of the network.
         codec: For latent diffusion.
@@ -114,7 +123,8 @@ def denoiser_of(
     check_network(type(network), config, model_id)
     if any(weight.is_meta for weight in network.parameters()):
         raise HspaceError(f"{model_id}: the weights are offloaded: load the pipeline without sequential offload")
-    alphas_cumprod = getattr(scheduler, "alphas_cumprod", None)
+    flow = isinstance(scheduler, FlowMatchEulerDiscreteScheduler)
+    alphas_cumprod = _alphas_of_flow(scheduler.config) if flow else getattr(scheduler, "alphas_cumprod", None)
     if alphas_cumprod is None:
         found = type(scheduler).__name__
         raise HspaceError(f"{model_id}: {found} has no alphas_cumprod; expected a discrete schedule such as DDPM's")
@@ -125,11 +135,11 @@ def denoiser_of(
     height, width = (size, size) if isinstance(size, int) else size
     return Denoiser(
         network,
-        torch.as_tensor(alphas_cumprod).clamp_min(_SMALLEST),
+        torch.as_tensor(alphas_cumprod).clamp_min(0.0 if flow else _SMALLEST),
         image_shape=(config.in_channels, height, width),
         tap=_middle(network) if tap is None else tap,
-        prediction_type=options.get("prediction_type", "epsilon"),
-        spacing=options.get("timestep_spacing", "leading"),
+        prediction_type="flow" if flow else options.get("prediction_type", "epsilon"),
+        spacing=options.get("timestep_spacing", "trailing" if flow else "leading"),
         steps_offset=options.get("steps_offset", 0),
         final_alpha=1.0 if options.get("set_alpha_to_one", True) else float(alphas_cumprod[0]),
         codec=codec,
@@ -170,7 +180,16 @@ def check_network(kind: Any, config: Mapping[str, Any], title: str) -> None:
 def _middle(network: nn.Module) -> str:
     """The mid block; of a transformer, which has none, the block in the middle."""
     blocks: Any = getattr(network, "transformer_blocks", None)
-    return "mid_block" if blocks is None else f"transformer_blocks.{(len(blocks) - 1) // 2}"
+    if blocks is None:
+        return "mid_block"
+    picture = ":1" if isinstance(network, SD3Transformer2DModel) else ""  # its blocks return the text's tokens first
+    return f"transformer_blocks.{(len(blocks) - 1) // 2}{picture}"
+
+
+def _alphas_of_flow(config: Any) -> Tensor:
+    """A shift that depends on the size of the picture is left out: it is a matter of the grid alone."""
+    shift = 1.0 if config.get("use_dynamic_shifting") else float(config.get("shift", 1.0))
+    return alphas_of_flow(config.num_train_timesteps, shift)
 
 
 def _classes(network: nn.Module, pipeline: Any, model_id: str) -> Conditioner | None:
@@ -199,6 +218,7 @@ KINDS: dict[Any, Callable[[nn.Module, Any, str], Conditioner | None]] = {
     UNet2DConditionModel: _prompts,
     DiTTransformer2DModel: _classes_of_transformer,
     PixArtTransformer2DModel: _prompts,
+    SD3Transformer2DModel: _prompts,
 }
 """Networks, and what each is told beside x_t and t."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,7 +17,7 @@ def quietly(*libraries: str) -> Iterator[None]:
     """No bars, advice or deprecations within it; the libraries' settings are global, and come back.
 
     Args:
-        libraries: diffusers, and transformers where it takes part.
+        libraries: diffusers, transformers; one that nobody has imported yet has nothing to say.
 
     Example:
         >>> from diffusers.utils import logging
@@ -34,7 +35,8 @@ def quietly(*libraries: str) -> Iterator[None]:
         hub: Any = importlib.import_module("huggingface_hub.utils")
         stack.callback(hub.disable_progress_bars if hub.are_progress_bars_disabled() else hub.enable_progress_bars)
         for library in libraries:
-            stack.enter_context(_silent(importlib.import_module(f"{library}.utils.logging")))
+            if (logging := sys.modules.get(f"{library}.utils.logging")) is not None:
+                stack.enter_context(_silent(logging))
         yield
 
 

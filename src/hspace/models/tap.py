@@ -27,7 +27,9 @@ class Tap:
         network: The denoising network.
         name: `"mid_block"` or `"after"` (the mid block's output), `"before"` (its input), `"middle"` (between its two
             residual blocks: the output of its attention, or of its first residual block where it has none), or the
-            name of any module as in `network.named_modules()`: that module's output.
+            name of any module as in `network.named_modules()`: that module's output. Where that is a tuple or a list,
+            h is the first of it, as with a down block and its skips, or with `"name:1"` the second, and so on: the
+            tokens of the picture in SD3's `"transformer_blocks.5:1"`, whose first are the text's.
 
     Raises:
         HspaceError: The network has no such module.
@@ -40,8 +42,13 @@ class Tap:
     """
 
     def __init__(self, network: nn.Module, name: str = "mid_block") -> None:
-        self.name = _ALIASES.get(name, name)
-        self.module, self.reads_input = _resolve(network, self.name)
+        of_module, _, number = name.partition(":")
+        of_module = _ALIASES.get(of_module, of_module)
+        if number and not number.isdecimal():
+            raise HspaceError(f"tap {name!r} must end in a number, as in {of_module}:1, to name an element of a tuple")
+        self.module, self.reads_input = _resolve(network, of_module)
+        self._element = int(number or 0)
+        self.name = f"{of_module}:{self._element}" if self._element else of_module
 
     @contextmanager
     def hooked(self, hook: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
@@ -50,15 +57,13 @@ class Tap:
         The hook is gone after the context, whatever happens in it.
         """
 
-        def on_input(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-            h = hook(_tensor(args, self.name))
-            return None if h is None else (h, *args[1:])
+        def on_input(_: nn.Module, args: tuple[Any, ...]) -> Any:
+            h = hook(self._h(args))
+            return None if h is None else self._with(h, args)
 
         def on_output(_: nn.Module, __: tuple[Any, ...], output: Any) -> Any:
-            h = hook(_tensor(output, self.name))
-            if h is None:
-                return None
-            return (h, *output[1:]) if isinstance(output, tuple) else h
+            h = hook(self._h(output))
+            return None if h is None else self._with(h, output)
 
         if self.reads_input:
             handle = self.module.register_forward_pre_hook(on_input)
@@ -69,13 +74,27 @@ class Tap:
         finally:
             handle.remove()
 
+    def _h(self, value: Any) -> Tensor:
+        """The tensor itself or that of a tuple (a down block returns its skips with it)."""
+        i = self._element
+        if isinstance(value, (tuple, list)):
+            if i >= len(value):
+                raise HspaceError(f"tap {self.name!r}: there are {len(value)} elements, numbered from 0, not {i + 1}")
+            h = value[i]
+        elif i:
+            raise HspaceError(f"tap {self.name!r} is no tuple but {type(value).__name__}: leave out the number")
+        else:
+            h = value
+        if not isinstance(h, Tensor):
+            raise HspaceError(f"tap {self.name!r} is no tensor but {type(h).__name__}: choose another module")
+        return h
 
-def _tensor(value: Any, name: str) -> Tensor:
-    """h is the tensor itself or the first of a tuple (a down block returns its skips with it)."""
-    h = value[0] if isinstance(value, tuple) and value else value
-    if not isinstance(h, Tensor):
-        raise HspaceError(f"tap {name!r} is no tensor but {type(h).__name__}: choose another module")
-    return h
+    def _with(self, h: Tensor, value: Any) -> Any:
+        """The value with another h in it."""
+        if not isinstance(value, (tuple, list)):
+            return h
+        items = [*value[: self._element], h, *value[self._element + 1 :]]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
 
 
 def _resolve(network: nn.Module, name: str) -> tuple[nn.Module, bool]:

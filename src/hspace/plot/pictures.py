@@ -25,14 +25,21 @@ _INK, _PAPER = (30, 30, 30), (255, 255, 255)
 def to_uint8(images: Float[Tensor, "n c y x"]) -> UInt8[NDArray[np.uint8], "n y x 3"]:
     """Pictures in [-1, 1] as bytes; grey ones become RGB; numbers beyond are clipped.
 
+    Raises:
+        HspaceError: Other than 1 or 3 channels, as latents have.
+
     Example:
         >>> import torch
         >>> from hspace.plot import to_uint8
         >>> to_uint8(torch.tensor([-1.0, 0.0, 1.5]).reshape(3, 1, 1, 1))[:, 0, 0, 0].tolist()
         [0, 128, 255]
     """
+    if images.shape[1] not in (1, 3):
+        raise HspaceError(
+            f"pictures have 1 or 3 channels, not {images.shape[1]}: latents become pictures by model.to_pictures"
+        )
     pixels = ((images.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
-    return np.repeat(pixels, 3, axis=3) if pixels.shape[3] == 1 else pixels[..., :3]
+    return np.repeat(pixels, 3, axis=3) if pixels.shape[3] == 1 else pixels
 
 
 def grid(images: Float[Tensor, "n c y x"], columns: int | None = None) -> Image.Image:

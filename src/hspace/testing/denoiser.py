@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import math
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from torch import Tensor
 from hspace.diffusion import Sampler
 from hspace.directions import Direction, Directions, Edit
 from hspace.models import Denoiser, Prediction
-from hspace.models.products import products
+from hspace.models.products import Products, products
 from hspace.progress import Progress, reporting
 from hspace.testing.report import Check, CheckFailed, Report
 
@@ -27,8 +29,8 @@ def check_denoiser(
 ) -> Report:
     """Check the contract of an adapter on a model, with random x_t; it needs neither data nor a trained network.
 
-    About a hundred passes of one to four rows, on the device and in the precision that the model is in. Comparisons
-    are to rounding of that precision unless they say bit for bit; the tests of a network are sharpest in float64.
+    About as much work as a hundred passes of one row, on the device and in the precision that the model is in.
+    Comparisons are to rounding of that precision unless they say bit for bit: they are sharpest in float64.
 
     Args:
         model: As `hspace.load` or the constructor returns it.
@@ -76,34 +78,54 @@ class _Fails(Exception):
 
 @dataclass(frozen=True)
 class _Subject:
-    """The model, and random x_t for it."""
+    """The model, random x_t for it, and passes that several lines look at."""
 
     model: Denoiser
-    x_t: Tensor  # (3, c, h, w)
+    x_t: Tensor  # (2, c, h, w)
     state: dict[str, tuple[int, float]]  # of the network before anything ran
     hooked: set[str]  # modules with hooks of others, then
 
     @classmethod
     def of(cls, model: Denoiser) -> _Subject:
         generator = torch.Generator().manual_seed(0)
-        x_t = torch.randn(3, *model.image_shape, generator=generator, dtype=model.state_dtype)
+        x_t = torch.randn(2, *model.image_shape, generator=generator, dtype=model.state_dtype)
         return cls(model, x_t.to(model.device), _state(model), _hooked(model))
 
-    @property
+    @cached_property
     def timesteps(self) -> tuple[int, int, int]:
         """The highest that is used, one in the middle, the lowest."""
         highest = len(self.model.alphas_cumprod) - 1 if self.model.start is None else self.model.start
         return highest, highest // 2, 0
 
+    @cached_property
+    def plain(self) -> dict[int, Prediction]:
+        """At each timestep."""
+        return {t: self.model.predict(self.x_t.clone(), t) for t in self.timesteps}
+
+    @cached_property
+    def again(self) -> dict[int, tuple[Prediction, Tensor]]:
+        """Once more, and x_t as it is after the pass."""
+        given = {t: self.x_t.clone() for t in self.timesteps}
+        return {t: (self.model.predict(given[t], t), given[t]) for t in self.timesteps}
+
+    @cached_property
+    def h(self) -> dict[int, Tensor]:
+        """At each timestep."""
+        return {t: self.model.observe(self.x_t.clone(), t)[1] for t in self.timesteps}
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the same work gives the same bits here: on a GPU not always."""
+        return self.x_t.device.type == "cpu"
+
     def rounding(self, scale: Tensor) -> float:
         """How far results may be apart that are the same but for the order of sums."""
-        return float(torch.finfo(self.model.dtype).eps ** 0.5 * max(float(scale.abs().max()), 1.0))
+        return math.sqrt(torch.finfo(self.model.dtype).eps) * max(float(scale.abs().max()), 1.0)
 
     def shifts(self, n: int, seed: int = 0) -> Tensor:
         """(n, *h_shape): as large as h is at the timestep in the middle."""
-        generator = torch.Generator().manual_seed(seed)
-        shift = torch.randn(n, *self.model.h_shape, generator=generator, dtype=self.x_t.dtype).to(self.x_t)
-        h = self.model.observe(self.x_t, self.timesteps[1])[1].to(self.x_t)
+        h = self.h[self.timesteps[1]].to(self.x_t)
+        shift = torch.randn(n, *h.shape[1:], generator=torch.Generator().manual_seed(seed), dtype=h.dtype).to(h)
         return shift * h.square().mean().sqrt().clamp_min(1e-3)
 
 
@@ -125,8 +147,12 @@ class _Line:
 
 
 def _shapes(it: _Subject) -> str:
-    for timestep in it.timesteps:
-        for name, value in it.model.predict(it.x_t, timestep)._asdict().items():
+    try:
+        plain = it.plain
+    except RuntimeError as error:
+        raise _Fails(f"eps and x_0 can't be made of x_t {tuple(it.x_t.shape)} and what comes out: {error}") from error
+    for prediction in plain.values():
+        for name, value in prediction._asdict().items():
             if value.shape != it.x_t.shape or value.dtype != it.x_t.dtype:
                 found, wanted = (f"{tuple(x.shape)} {x.dtype}" for x in (value, it.x_t))
                 raise _Fails(f"{name} is {found}, expected {wanted}")
@@ -134,21 +160,19 @@ def _shapes(it: _Subject) -> str:
 
 
 def _tap(it: _Subject) -> str:
-    shapes = set()
-    for timestep in it.timesteps:
-        h = it.model.observe(it.x_t, timestep)[1]
+    for h in it.h.values():
         if len(h) != len(it.x_t) or not h.is_floating_point():
             raise _Fails(f"h is {tuple(h.shape)} {h.dtype}: expected floating point with {len(it.x_t)} rows in front")
-        shapes.add(tuple(h.shape[1:]))
-    if shapes != {it.model.h_shape}:
-        raise _Fails(f"the shape of h differs between timesteps or batches: {shapes | {it.model.h_shape}}")
+    shapes = {it.model.h_shape, *(tuple(h.shape[1:]) for h in it.h.values())}
+    if len(shapes) > 1:
+        raise _Fails(f"the shape of h differs between timesteps or batches: {', '.join(map(str, sorted(shapes)))}")
     return f"{it.model.tap.name}, reached once in a pass, h {it.model.h_shape}"
 
 
 def _finite(it: _Subject) -> str:
     largest = []
     for timestep in (it.timesteps[0], it.timesteps[2]):
-        for name, value in it.model.predict(it.x_t, timestep)._asdict().items():
+        for name, value in it.plain[timestep]._asdict().items():
             if not bool(value.isfinite().all()):
                 raise _Fails(f"{name} at t = {timestep} has {int((~value.isfinite()).sum())} numbers that are not")
             largest.append(f"|{name}| <= {float(value.abs().max()):.3g} at t = {timestep}")
@@ -156,81 +180,72 @@ def _finite(it: _Subject) -> str:
 
 
 def _deterministic(it: _Subject) -> str:
-    for timestep in it.timesteps:
-        eps, again = (it.model.predict(it.x_t, timestep).eps for _ in range(2))
-        _same(it, again, eps, f"two passes at t = {timestep}", exactly=it.x_t.device.type == "cpu")
+    for timestep, (again, _) in it.again.items():
+        _same_pair(it, again, it.plain[timestep], f"two passes at t = {timestep}", exactly=it.repeats)
     return "two passes are the same"
 
 
 def _single(it: _Subject) -> str:
     furthest = 0.0
-    for timestep in it.timesteps:
-        batch = it.model.predict(it.x_t, timestep).eps
-        single = torch.cat([it.model.predict(row[None], timestep).eps for row in it.x_t])
-        furthest = max(furthest, _same(it, batch, single, f"a batch and its rows alone at t = {timestep}"))
+    for timestep, batch in it.plain.items():
+        single = torch.cat([it.model.predict(row[None].clone(), timestep).eps for row in it.x_t])
+        furthest = max(furthest, _same(it, batch.eps, single, f"a batch and its rows alone at t = {timestep}"))
     return f"rows of a batch are those alone, at most {furthest:.1e} apart"
 
 
 def _input(it: _Subject) -> str:
-    for timestep in it.timesteps:
-        given = it.x_t.clone()
-        it.model.predict(given, timestep)
+    for timestep, (_, given) in it.again.items():
         _same(it, given, it.x_t, f"x_t before and after a pass at t = {timestep}", exactly=True)
     return "x_t is left as it was"
 
 
 def _nothing(it: _Subject) -> str:
-    for timestep in it.timesteps:
-        eps = it.model.predict(it.x_t, timestep).eps
-        for n in (1, len(it.x_t)):
-            zero = torch.zeros(n, *it.model.h_shape).to(it.x_t)
-            shifted = it.model.predict(it.x_t, timestep, shift=zero).eps
-            _same(it, shifted, eps, f"a pass with a shift of 0 and one without at t = {timestep}", exactly=True)
+    zero = torch.zeros(1, *it.model.h_shape).to(it.x_t)
+    for timestep, plain in it.plain.items():
+        shifted = it.model.predict(it.x_t.clone(), timestep, shift=zero)
+        _same_pair(it, shifted, plain, f"a shift of 0 and none at t = {timestep}", exactly=it.repeats)
     return "a shift of 0 is the plain pass, bit for bit"
 
 
 def _moves(it: _Subject) -> str:
     timestep = it.timesteps[1]
-    eps = it.model.predict(it.x_t, timestep).eps
-    moved = it.model.predict(it.x_t, timestep, shift=it.shifts(3)).eps - eps
-    share = float(moved.norm() / eps.norm())
+    eps = it.plain[timestep].eps
+    moved = it.model.predict(it.x_t.clone(), timestep, shift=it.shifts(2)).eps - eps
     if not bool((moved.flatten(1).norm(dim=1) > 0).all()):
         raise _Fails("a shift as large as h itself does not change eps: choose another tap")
+    share = float(moved.norm() / eps.norm())
     return f"a shift as large as h changes eps by {share:.2g} of its length at t = {timestep}"
 
 
 def _apart(it: _Subject) -> str:
     timestep = it.timesteps[1]
-    shift = it.shifts(3)
-    shift[1:] = 0
-    eps, shifted = it.model.predict(it.x_t, timestep).eps, it.model.predict(it.x_t, timestep, shift=shift).eps
-    _same(it, shifted[1:], eps[1:], "other rows with the first one's h shifted and without")
-    changed = it.x_t.clone()
-    changed[0] = -changed[0]
-    _same(it, it.model.predict(changed, timestep).eps[1:], eps[1:], "other rows with another first one in the batch")
+    eps, shift = it.plain[timestep].eps, it.shifts(2)
+    shift[1] = 0
+    shifted = it.model.predict(it.x_t.clone(), timestep, shift=shift).eps
+    _same(it, shifted[1], eps[1], "a row with the h of the other one shifted and without")
+    another = it.model.predict(torch.stack([-it.x_t[0], it.x_t[1]]), timestep).eps
+    _same(it, another[1], eps[1], "a row beside one other and another")
     return "a shift or another picture in one row leaves the others as they are"
 
 
 def _decodes(it: _Subject) -> str:
-    for timestep in it.timesteps:
-        encoding = it.model.encode(it.x_t, timestep)
-        it.model.predict(-it.x_t, it.timesteps[0] - timestep)  # what it may leave behind is not of these rows
-        shifts = it.shifts(6)
-        plain = it.model.decode(encoding)
-        other = it.model.decode(encoding, torch.cat([encoding.h, encoding.h]) + shifts.to(encoding.h))
-        expected = it.model.predict(it.x_t, timestep)
-        on_cpu = it.x_t.device.type == "cpu"
-        _same_pair(it, plain, expected, f"decode and predict at t = {timestep}", exactly=on_cpu)
-        blocks = [it.model.predict(it.x_t, timestep, shift=shift) for shift in shifts.chunk(2)]
-        hooked = Prediction(*(torch.cat(pair) for pair in zip(*blocks, strict=True)))
-        _same_pair(it, other, hooked, f"decode and predict with other h at t = {timestep}")
+    for timestep, plain in it.plain.items():
+        encoding = it.model.encode(it.x_t.clone(), timestep)
+        it.model.encode(-it.x_t, it.timesteps[0] - timestep)  # what that leaves behind is not of these rows
+        decoded = it.model.decode(encoding)
+        _same_pair(it, decoded, plain, f"decode and predict at t = {timestep}", exactly=it.repeats)
+    shifts = it.shifts(2)
+    blocks = [encoding.h, encoding.h + shifts.to(encoding.h)]
+    hooked = it.model.predict(it.x_t.clone(), encoding.timestep, shift=shifts)
+    expected = Prediction(*(torch.cat(pair) for pair in zip(plain, hooked, strict=True)))
+    other = it.model.decode(encoding, torch.cat(blocks))
+    _same_pair(it, other, expected, f"decode and predict with other h at t = {encoding.timestep}")
     return it.model.replay.reason
 
 
 def _pairs(it: _Subject) -> str:
-    for timestep in it.timesteps:
+    for timestep, (eps, x_0) in it.plain.items():
         alpha = float(it.model.alphas_cumprod[timestep])
-        eps, x_0 = it.model.predict(it.x_t, timestep)
         made = alpha**0.5 * x_0 + (1 - alpha) ** 0.5 * eps
         _same(it, made, it.x_t, f"sqrt(alpha) x_0 + sqrt(1 - alpha) eps and x_t at t = {timestep}")
     return "x_t = sqrt(alpha) x_0 + sqrt(1 - alpha) eps"
@@ -242,7 +257,7 @@ def _gradients(it: _Subject) -> str:
     with torch.enable_grad():
         found = products(model, encoding)
         v = it.shifts(1, seed=1).to(encoding.h).reshape(1, 1, -1)
-        exact, differences = found.forward(v), products(model, encoding, route="central_differences").forward(v)
+        exact, differences = found.forward(v), Products(model, encoding, route="central_differences").forward(v)
     apart = float((exact - differences).norm() / differences.norm().clamp_min(1e-30))
     if not apart < 0.05:
         raise _Fails(f"the derivative of eps by h ({found.route}) is {apart:.2g} of its length off differences of eps")
@@ -258,9 +273,9 @@ def _directions(it: _Subject) -> str:
         loaded = Directions.load(Path(folder) / "random.safetensors")[0]
     if not torch.equal(loaded.vectors, vectors) or loaded.setting != direction.setting:
         raise _Fails("a direction is another when loaded")
-    plain = sampler.run([0, 1])
-    _same(it, sampler.run([0, 1], Edit.of(loaded, 0.0)), plain, "samples at strength 0 and plain ones", exactly=True)
-    moved = float((sampler.run([0, 1], loaded) - plain).square().mean().sqrt())
+    plain, unmoved = sampler.run([0]), sampler.run([0], Edit.of(loaded, 0.0))
+    _same(it, unmoved, plain, "a sample at strength 0 and the plain one", exactly=it.repeats)
+    moved = float((sampler.run([0], loaded) - plain).square().mean().sqrt())
     if not moved > 0:
         raise _Fails("a direction does not change samples")
     return f"a direction saves, loads and moves samples by {moved:.2g} (root mean square)"
@@ -275,12 +290,12 @@ def _half(it: _Subject, dtype: torch.dtype | None) -> str:
     for t in it.timesteps:
         if not bool(other.predict(x_t, t).eps.isfinite().all()):
             raise _Fails(f"eps at t = {t} has numbers that are not finite")
-    eps, exact = other.predict(x_t, timestep).eps, model.predict(it.x_t, timestep).eps
+    eps, exact = other.predict(x_t, timestep).eps, it.plain[timestep].eps
     apart = float((eps.to(exact) - exact).norm() / exact.norm())
     if not apart < 0.2:
         raise _Fails(f"eps is {apart:.2g} of its length off that in {model.dtype}")
-    if other.encode(x_t, timestep).h.dtype != dtype:
-        raise _Fails(f"h is {other.encode(x_t, timestep).h.dtype}")
+    if (h := other.observe(x_t, timestep)[1]).dtype != dtype:
+        raise _Fails(f"h is {h.dtype}")
     return f"eps is {apart:.1g} of its length off that in {model.dtype}"
 
 
@@ -303,7 +318,7 @@ def _plausible(it: _Subject) -> str:
     r"""Of pure noise at the highest timestep, trained networks of eps return about the noise itself."""
     model, timestep = it.model, it.timesteps[0]
     alpha = float(model.alphas_cumprod[timestep])
-    eps, x_0 = model.predict(it.x_t, timestep)
+    eps, x_0 = it.plain[timestep]
     like = {"eps": _correlation(eps, it.x_t), "x_0": _correlation(x_0, it.x_t)}
     name = "eps" if model.prediction_type == "epsilon" else "x_0"
     found = (

@@ -99,7 +99,7 @@ class PictureSearch:
         seed: Of the sample.
         timestep: Where to look.
         components: 1 to 6.
-        painted: File of a mask: grey, at the size of x_t.
+        painted: File of a mask: grey, at the size of the picture.
         part: A box "x0,y0,x1,y1" or the name of a region instead; neither: the whole picture.
         photo: File of an inversion, instead of a sample.
         still: Whether to leave the rest of the picture alone: five modes of it (`outside_rank`).

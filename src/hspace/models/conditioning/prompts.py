@@ -126,6 +126,19 @@ def _stable_diffusion_xl(pipeline: Any, condition: Condition) -> Encoded:
     ]
 
 
+def _stable_diffusion_3(pipeline: Any, condition: Condition) -> Encoded:
+    own, none, pooled, none_pooled = pipeline.encode_prompt(
+        condition.prompt,
+        prompt_2=None,
+        prompt_3=None,
+        device=_device(pipeline),
+        do_classifier_free_guidance=condition.guided,
+        negative_prompt=condition.negative_prompt,
+    )
+    pairs = [(own, pooled), (none, none_pooled)][: 1 + condition.guided]
+    return [{"encoder_hidden_states": text, "pooled_projections": whole} for text, whole in pairs]
+
+
 def _pixart(pipeline: Any, condition: Condition) -> Encoded:
     own, mask, none, none_mask = pipeline.encode_prompt(
         condition.prompt,
@@ -154,5 +167,6 @@ KINDS: dict[str, Callable[[Any, Condition], Encoded]] = {
     "UNet2DConditionModel": _stable_diffusion,
     "UNet2DConditionModel with text_time": _stable_diffusion_xl,
     "PixArtTransformer2DModel": _pixart,
+    "SD3Transformer2DModel": _stable_diffusion_3,
 }
 """By the network of the pipeline."""

@@ -44,10 +44,9 @@ def schedule(
     if kind not in get_args(Beta):
         raise HspaceError(f"schedule must be one of {', '.join(get_args(Beta))}, not {kind!r}")
     prediction_type = options.get("prediction_type", prediction_type)
-    if prediction_type not in get_args(PredictionType):
-        raise HspaceError(
-            f"prediction_type must be one of {', '.join(get_args(PredictionType))}, not {prediction_type!r}"
-        )
+    known = [kind for kind in get_args(PredictionType) if kind != "flow"]  # no original layout has that
+    if prediction_type not in known:
+        raise HspaceError(f"prediction_type must be one of {', '.join(known)}, not {prediction_type!r}")
     if steps <= 20:  # a linear beta would reach 1
         raise HspaceError(f"train_timesteps must be more than 20, not {steps}")
     made: dict[str, Any] = {
