@@ -251,6 +251,18 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
         ),
         "text_encoder: weight .* holds NaN or infinite numbers",
     ),
+    "another class of the schedule": (
+        lambda f: edit_json(f / "scheduler" / "scheduler_config.json", _class_name="UNet2DModel"),
+        "scheduler: diffusers has no scheduler UNet2DModel",
+    ),
+    "a schedule of EDM": (
+        lambda f: edit_json(f / "scheduler" / "scheduler_config.json", _class_name="EDMEulerScheduler"),
+        "scheduler: EDMEulerScheduler has no alphas_cumprod; expected a discrete schedule",
+    ),
+    "a schedule for another prediction": (
+        lambda f: edit_json(f / "scheduler" / "scheduler_config.json", prediction_type="noise_and_image"),
+        "scheduler: expected a schedule of one of epsilon, v_prediction, .*, found noise_and_image",
+    ),
     # what is another model
     "ControlNet": (
         lambda f: edit_json(f / "unet" / "config.json", _class_name="ControlNetModel"),

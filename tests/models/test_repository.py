@@ -179,8 +179,14 @@ def test_no_weights_of_what_is_no_model(hub: Hub) -> None:
             "unet/diffusion_flax_model.msgpack": b"0" * 100,
             "scheduler/scheduler_config.json": b"{}",
         },
+        "nobody/ncsnpp": {
+            "config.json": b'{"_class_name": "UNet2DModel", "sample_size": 8}',
+            "diffusion_pytorch_model.safetensors": b"0" * 100,
+            "scheduler_config.json": b'{"_class_name": "ScoreSdeVeScheduler"}',
+        },
     }
     messages = {
+        "nobody/ncsnpp": "ScoreSdeVeScheduler has no alphas_cumprod",
         "nobody/bert": "found transformers' BertModel",
         "nobody/gan": "found a config.json without _class_name",
         "nobody/data": "nobody/data: no model: expected unet/config.json or config.json, found README.md, data",
