@@ -183,8 +183,8 @@ def _scheduler(folder: Path) -> Any:
     schedule = read_json(
         inside / _SCHEDULE, f"{folder}: no schedule: expected scheduler/{_SCHEDULE} or {_SCHEDULE}; {AGAIN}"
     )
-    kind: Any = getattr(diffusers, str(schedule.get("_class_name", "DDIMScheduler")), None)
-    if not (isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)):
+    kind = _kind(schedule.get("_class_name", "DDIMScheduler"), diffusers.SchedulerMixin)
+    if kind is None:
         raise HspaceError(f"{inside}: diffusers has no scheduler {schedule['_class_name']}")
     try:
         with quietly("diffusers"):
@@ -200,10 +200,16 @@ def _autoencoder(folder: Path, index: dict[str, Any]) -> Part | None:
     if name is None:
         return None
     config = read_json(folder / name / "config.json", f"{folder / name}: no autoencoder: expected config.json; {AGAIN}")
-    kind = getattr(diffusers, str(config.get("_class_name")), None)
-    if not (isinstance(kind, type) and issubclass(kind, diffusers.ModelMixin)):
+    kind = _kind(config.get("_class_name"), diffusers.ModelMixin)
+    if kind is None:
         raise HspaceError(f"{folder / name}: diffusers has no autoencoder {config.get('_class_name')}")
     return Part(name, folder / name, kind, config)
+
+
+def _kind(name: Any, base: Any) -> Any:
+    """diffusers' class of a name that a file has; None where there is none of that base."""
+    kind = getattr(diffusers, str(name), None)
+    return kind if isinstance(kind, type) and issubclass(kind, base) else None
 
 
 def _text_parts(folder: Path, index: dict[str, Any], network: Part) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
