@@ -14,8 +14,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests import pipelines
+from typer.testing import CliRunner
 
 import hspace
+from hspace.cli import app
 from hspace.errors import HspaceError
 from hspace.models import Denoiser
 
@@ -94,6 +96,17 @@ def truncate(path: Path, keep: float = 0.5) -> None:
 
 def rename(path: Path, name: str) -> None:
     path.rename(path.with_name(name))
+
+
+def refuses(source: Path, message: str) -> None:
+    """In one line that names the source, from Python and from a shell."""
+    with pytest.raises(HspaceError, match=message) as caught:
+        hspace.load(source, device="cpu")
+    line = str(caught.value)
+    assert str(source) in line
+    assert "\n" not in line
+    result = CliRunner().invoke(app, ["sample", "-m", str(source)])
+    assert (result.exit_code, result.stdout, result.stderr.strip()) == (2, "", f"hspace: {line}")
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
@@ -238,6 +251,18 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
         ),
         "text_encoder: weight .* holds NaN or infinite numbers",
     ),
+    "another class of the schedule": (
+        lambda f: edit_json(f / "scheduler" / "scheduler_config.json", _class_name="UNet2DModel"),
+        "scheduler: diffusers has no scheduler UNet2DModel",
+    ),
+    "a schedule of EDM": (
+        lambda f: edit_json(f / "scheduler" / "scheduler_config.json", _class_name="EDMEulerScheduler"),
+        "scheduler: EDMEulerScheduler has no alphas_cumprod; expected a discrete schedule",
+    ),
+    "a schedule for another prediction": (
+        lambda f: edit_json(f / "scheduler" / "scheduler_config.json", prediction_type="noise_and_image"),
+        "scheduler: expected a schedule of one of epsilon, v_prediction, .*, found noise_and_image",
+    ),
     # what is another model
     "ControlNet": (
         lambda f: edit_json(f / "unet" / "config.json", _class_name="ControlNetModel"),
@@ -279,13 +304,19 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
 }
 
 
+def test_a_second_text_encoder_that_was_not_saved(saved: Path, tmp_path: Path) -> None:
+    """As XL's is, to save memory: the folder says so, and it is no damage."""
+    folder = Path(shutil.copytree(saved / "stable_diffusion_xl", tmp_path / "half"))
+    shutil.rmtree(folder / "text_encoder")
+    shutil.rmtree(folder / "tokenizer")
+    edit_json(folder / "model_index.json", text_encoder=[None, None], tokenizer=[None, None])
+    assert same(hspace.load(folder, device="cpu"), saved / "stable_diffusion_xl")
+
+
 @pytest.mark.parametrize(("damage", "message"), DAMAGE.values(), ids=DAMAGE.keys())
 def test_damaged_pipelines_are_one_clear_line(text: Path, damage: Callable[[Path], Any], message: str) -> None:
     damage(text)
-    with pytest.raises(HspaceError, match=message) as caught:
-        hspace.load(text, device="cpu")
-    assert str(text) in str(caught.value)
-    assert "\n" not in str(caught.value)
+    refuses(text, message)
 
 
 OTHERS: dict[str, tuple[dict[str, str], str]] = {
@@ -341,10 +372,7 @@ def test_folders_of_something_else_are_one_clear_line(tmp_path: Path, files: dic
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content)
-    with pytest.raises(HspaceError, match=message) as caught:
-        hspace.load(folder)
-    assert str(folder) in str(caught.value)
-    assert "\n" not in str(caught.value)
+    refuses(folder, message)
 
 
 def test_what_an_unconditional_latent_model_lacks(latent: Path) -> None:
@@ -497,7 +525,4 @@ def test_a_file_is_no_folder(text: Path, name: str, message: str) -> None:
     (text / "broken.safetensors").write_bytes(b"\xff" * 20)
     save_file({"model.diffusion_model.out.2.bias": torch.zeros(4)}, text / "single.safetensors")
     save_file({"unet.down_blocks.0.attn1.to_q.lora_A.weight": torch.zeros(4)}, text / "lora.safetensors")
-    with pytest.raises(HspaceError, match=message) as caught:
-        hspace.load(text / name)
-    assert str(text / name) in str(caught.value)
-    assert "\n" not in str(caught.value)
+    refuses(text / name, message)
