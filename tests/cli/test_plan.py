@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from tests import pipelines
 from tests.cli.conftest import Run
 
 import hspace
@@ -91,3 +92,21 @@ class Network(torch.nn.Module):
 def model():
     return Denoiser(Network(), torch.linspace(0.999, 0.01, 100), image_shape=(3, 8, 8), tap="inner")
 """
+
+
+def test_guidance_takes_two_passes_and_one_h(run: Run, tmp_path: Path) -> None:
+    pipelines.stable_diffusion().save_pretrained(tmp_path / "sd")
+    options = ("-m", "sd", "-s", 2, "-n", 100, "-k", 2, "--processes", "1")
+    found = []
+    for scale in (1, 7.5):
+        said = [run("plan", *options, "--prompt", "a cat", "--guidance-scale", scale, *way) for way in WAYS]
+        assert [result.exit_code for result in said] == [0, 0], said
+        states = {tuple(row(result.stdout, "state on disk")) for result in said}
+        assert len(states) == 1
+        found.append((float(re.findall(r"; ([\d.e+-]+) x 10\^12 operations", said[0].stdout)[0]), states.pop()))
+    (once, state), (guided, same) = found
+    assert guided == pytest.approx(2 * once, rel=0.01)
+    assert state == same
+
+
+WAYS = (("--tflops", 1), ("--device", "cpu"))
