@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -402,6 +403,18 @@ def test_cheap_checks_come_first(text: Path, saved: Path) -> None:
     hspace.load(text)
 
 
+def test_a_vocabulary_of_sentencepiece(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rename(text / "tokenizer" / "tokenizer.json", "spiece.model")
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)  # as where it is not installed
+    refuses(text, r"tokenizer: its vocabulary needs sentencepiece: pip install sentencepiece protobuf$")
+
+
+def test_without_transformers(text: Path, latent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    refuses(text, r"text-to-image models need transformers \(.*\): pip install 'hspace\[transformers\]'")
+    assert hspace.load(latent, device="cpu").codec is not None
+
+
 @contextmanager
 def no_rights(path: Path) -> Iterator[None]:
     """As somebody without rights to read it: root has all."""
@@ -506,6 +519,11 @@ def test_a_model_index_of_old(text: Path, saved: Path) -> None:
     without(text / "model_index.json", "image_encoder", "requires_safety_checker", "_diffusers_version")
     edit_json(text / "model_index.json", tokenizer=["transformers", "CLIPTokenizer"])
     assert same(hspace.load(text, device="cpu"), saved / "stable_diffusion")
+
+
+def test_a_part_of_a_model(latent: Path, text: Path) -> None:
+    refuses(latent / "unet", r"latent/unet: no schedule: .*; this is a part of a model, load the folder above it$")
+    refuses(text / "vae", r"text/vae: found AutoencoderKL without its network: load the whole pipeline's folder$")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ first (`hspace.models.parts`, `hspace.models.weightfiles`), then tokenizers, the
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,11 @@ def _pipeline(folder: Path, parts: Parts, given: dict[str, Any]) -> Any:
 def _tokenizer(part: Part) -> Any:
     """transformers makes do without a vocabulary: then every word is unknown, and all prompts are the same."""
     try:
-        for path in filter(Path.is_file, part.folder.iterdir()):
+        files = [path for path in part.folder.iterdir() if path.is_file()]
+        for path in files:
             check_no_pointer(path)
+        if "tokenizer.json" not in {path.name for path in files} and any(path.suffix == ".model" for path in files):
+            _require_sentencepiece(part.folder)
         with quietly("transformers"):
             tokenizer = part.kind.from_pretrained(part.folder, local_files_only=True)
         words = len(tokenizer) - len(tokenizer.all_special_ids)
@@ -72,11 +76,17 @@ def _tokenizer(part: Part) -> Any:
     except Exception as error:  # of tokenizers, of JSON, of sentencepiece
         raise HspaceError(f"{part.folder}: the tokenizer can't be read ({short(error)}); {AGAIN}") from error
     if words < 1:
-        found = ", ".join(sorted(path.name for path in part.folder.iterdir()))
+        found = ", ".join(sorted(path.name for path in files))
         raise HspaceError(
             f"{part.folder}: no vocabulary: expected tokenizer.json (or vocab.json, merges.txt), found {found}; {AGAIN}"
         )
     return tokenizer
+
+
+def _require_sentencepiece(folder: Path) -> None:
+    """T5's vocabulary in PixArt's repositories; what transformers says without it leads elsewhere."""
+    if find_spec("sentencepiece") is None:
+        raise HspaceError(f"{folder}: its vocabulary needs sentencepiece: pip install sentencepiece protobuf")
 
 
 def _read(part: Part, files: WeightFiles) -> Any:

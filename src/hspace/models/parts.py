@@ -180,8 +180,10 @@ def _other_network(config: dict[str, Any]) -> str:
 
 def _scheduler(folder: Path) -> Any:
     inside = folder / "scheduler" if (folder / "scheduler").is_dir() else folder
+    above = (folder.resolve().parent / "model_index.json").is_file()
+    advice = "this is a part of a model, load the folder above it" if above else AGAIN
     schedule = read_json(
-        inside / _SCHEDULE, f"{folder}: no schedule: expected scheduler/{_SCHEDULE} or {_SCHEDULE}; {AGAIN}"
+        inside / _SCHEDULE, f"{folder}: no schedule: expected scheduler/{_SCHEDULE} or {_SCHEDULE}; {advice}"
     )
     kind = _kind(schedule.get("_class_name", "DDIMScheduler"), diffusers.SchedulerMixin)
     if kind is None:
