@@ -261,7 +261,7 @@ def test_moving_keeps_the_hash() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"prediction_type": "score"}, "prediction_type must be one of epsilon, v_prediction, sample, flow, not 'score'"),
+        ({"prediction_type": "score"}, "must be one of epsilon, v_prediction, sample, flow, not 'score'"),
         ({"spacing": "karras"}, "spacing must be one of leading, trailing, linspace, not 'karras'"),
         ({"alphas_cumprod": torch.tensor([])}, "alphas_cumprod must be numbers between 0 and 1"),
         ({"alphas_cumprod": torch.tensor([0.9, float("nan")])}, "alphas_cumprod must be numbers between 0 and 1"),
