@@ -12,7 +12,7 @@ from tests import tiny
 
 import hspace
 from hspace import HspaceError
-from hspace.diffusion.gains import Gains, check_asymmetric, eta_of, gains_of
+from hspace.diffusion.gains import _ONE_PASS, Gains, check_asymmetric, eta_of, gains_of
 
 NOISE = {"num_train_timesteps": 100, "beta_start": 1e-3, "beta_end": 0.1}
 
@@ -96,11 +96,12 @@ def test_a_scheduler_without_alphas_cumprod() -> None:
         gains_of(diffusers.FlowMatchEulerDiscreteScheduler(), 0.0)
 
 
-def test_schedulers_that_ask_between_their_steps_have_no_asymmetric_gain() -> None:
-    message = r"PNDMScheduler asks the network between its steps, .*: set skip_prk_steps=True"
-    with pytest.raises(HspaceError, match=message):
+def test_an_asymmetric_edit_needs_one_pass_for_each_step() -> None:
+    with pytest.raises(HspaceError, match="one pass for each step, not PNDMScheduler: set skip_prk_steps=True"):
         check_asymmetric(diffusers.PNDMScheduler())
-    with pytest.raises(HspaceError, match=r"KDPM2DiscreteScheduler asks .*: take another one"):
-        check_asymmetric(diffusers.KDPM2DiscreteScheduler())
-    for scheduler in (diffusers.PNDMScheduler(skip_prk_steps=True), diffusers.HeunDiscreteScheduler()):
-        check_asymmetric(scheduler)
+    for name in ("HeunDiscrete", "KDPM2Discrete", "DPMSolverSinglestep"):
+        with pytest.raises(HspaceError, match=f"one pass for each step, not {name}Scheduler: take DDIM"):
+            check_asymmetric(getattr(diffusers, f"{name}Scheduler")())
+    check_asymmetric(diffusers.PNDMScheduler(skip_prk_steps=True))
+    for name in _ONE_PASS:
+        check_asymmetric(getattr(diffusers, name)())

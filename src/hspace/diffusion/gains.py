@@ -40,7 +40,19 @@ _FRESH_NOISE = {
     "KDPM2AncestralDiscreteScheduler",
 }
 
-_BETWEEN_STEPS = {"DPMSolverSDEScheduler", "KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler"}
+# One pass of the network for a step. Others ask it between their steps or twice (Heun, KDPM2, singlestep DPM-Solver).
+_ONE_PASS = {
+    "DDIMParallelScheduler",
+    "DDIMScheduler",
+    "DDPMParallelScheduler",
+    "DDPMScheduler",
+    "DEISMultistepScheduler",
+    "DPMSolverMultistepScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "EulerDiscreteScheduler",
+    "LMSDiscreteScheduler",
+    "UniPCMultistepScheduler",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,17 +82,19 @@ def eta_of(scheduler: Any) -> float:
 
 
 def check_asymmetric(scheduler: Any) -> None:
-    """Whether the network is asked at the steps of a scheduler's grid only, so that a step is known from it.
+    """Whether a scheduler asks the network once for each step, so that the step is known from its grid.
 
     Raises:
-        HspaceError: It is asked in between as well.
+        HspaceError: It doesn't, or nothing is known of it.
     """
-    config = getattr(scheduler, "config", None)
-    between = "PNDMScheduler" in _names(scheduler) and not getattr(config, "skip_prk_steps", False)
-    if between or _names(scheduler) & _BETWEEN_STEPS:
-        advice = "set skip_prk_steps=True" if between else "take another one"
-        name = type(scheduler).__name__
-        raise HspaceError(f"{name} asks the network between its steps, where no asymmetric edit is known: {advice}")
+    names = _names(scheduler)
+    skips = getattr(getattr(scheduler, "config", None), "skip_prk_steps", False)
+    if names & _ONE_PASS or ("PNDMScheduler" in names and skips):
+        return
+    advice = "set skip_prk_steps=True" if "PNDMScheduler" in names else "take DDIM, DDPM, Euler, DPM-Solver++ or UniPC"
+    raise HspaceError(
+        f"an asymmetric edit needs a scheduler with one pass for each step, not {type(scheduler).__name__}: {advice}"
+    )
 
 
 def gains_of(scheduler: Any, eta: float) -> Gains:

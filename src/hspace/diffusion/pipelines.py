@@ -144,8 +144,8 @@ class Loop:
             None where the gain of the shift is 1 at every step.
 
         Raises:
-            HspaceError: A scheduler without `alphas_cumprod`; for an asymmetric shift also one that asks the network
-                between its steps.
+            HspaceError: A scheduler without `alphas_cumprod`; for an asymmetric shift also one with other than one pass
+                for each step.
         """
         scheduler = self.scheduler
         if injection == "asymmetric":
