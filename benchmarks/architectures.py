@@ -23,9 +23,10 @@ import torch
 from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, LDMPipeline, UNet2DModel, VQModel
 
 import hspace
-from benchmarks.measure import peak, peak_from_here, synchronize
+from benchmarks.measure import peak, synchronize
 from hspace.models import Denoiser
 from hspace.models.products import products
+from hspace.planning.memory import peak_from_here
 
 ROOT = Path(__file__).resolve().parents[1]
 
