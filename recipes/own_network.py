@@ -3,6 +3,7 @@
     hspace pca --model recipes/own_network.py:animefaces64 --samples 200 --steps 20 --dtype bfloat16 \
         --out anime.safetensors --figure anime-spectrum.png --picture anime-pca.png
 
+`hspace check recipes/own_network.py:animefaces64` says whether it is what the package relies on; see docs/networks.md.
 ANIMEFACES64 names the folder with its network.py; default: ../shared/models/animefaces64 beside this repository.
 """
 

@@ -8,10 +8,12 @@ import runpy
 from pathlib import Path
 
 import pytest
-from benchmarks import history, plan
+import torch
+from benchmarks import architectures, history, plan
 from benchmarks.__main__ import main
 from benchmarks.figures import FIGURES
 from benchmarks.measure import Figure, Options, alternated
+from tests import pipelines
 
 from hspace import HspaceError
 
@@ -80,6 +82,26 @@ def test_works_take_turns() -> None:
 def test_the_page_of_this_project_has_the_markers() -> None:
     text = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
     assert (text.count(history.BEGIN), text.count(history.END)) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("ddpm-celebahq-256", {"unet": 113_673_219}),
+        ("ldm-celebahq-256", {"unet": 274_056_163, "vqvae": 55_322_782}),
+    ],
+)
+def test_architectures_have_the_size_of_the_published_ones(name: str, parameters: dict[str, int]) -> None:
+    with torch.device("meta"):
+        pipe = architectures.ARCHITECTURES[name]()
+    assert {part: sum(p.numel() for p in getattr(pipe, part).parameters()) for part in parameters} == parameters
+
+
+def test_architectures_are_put_to_work(tmp_path: Path) -> None:
+    pipelines.ldm().save_pretrained(tmp_path)
+    for work in ("load", *architectures.WORKS):
+        memory, wall, cpu = architectures.worked(tmp_path, work, "cpu")
+        assert min(memory, wall, cpu) > 0
 
 
 @pytest.mark.parametrize("script", ["backprop", "jacobian", "locality", "pca", "plan", "sampling"])

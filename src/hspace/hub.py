@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from hspace.errors import HspaceError
 
-__all__ = ["AGAIN", "POINTER", "Snapshot", "read_json", "short", "snapshot"]
+__all__ = ["AGAIN", "POINTER", "Snapshot", "problem_of", "read_json", "short", "snapshot"]
 
 AGAIN = "the download broke off perhaps: download it again"
 """What to do about files that are missing or damaged, for errors."""
@@ -70,7 +70,7 @@ def snapshot(hub_id: str, wanted: Callable[[Sequence[str]], list[str]], known: s
     except HspaceError:  # of `wanted`
         raise
     except Exception as error:  # the hub's client has a dozen kinds for "not there" and "no network"
-        problem = _problem(error)
+        problem = problem_of(error)
         try:
             return Snapshot(Path(snapshot_download(hub_id, local_files_only=True)), problem=problem)
         except OSError as local:
@@ -81,14 +81,19 @@ def snapshot(hub_id: str, wanted: Callable[[Sequence[str]], list[str]], known: s
             ) from error
 
 
-def _problem(error: BaseException) -> str:
+def problem_of(error: BaseException) -> str:
     """What an error of the hub's client comes to, and what to do about it.
 
     Clients before 1.0 went through requests, later ones go through httpx: what their errors have in common are names.
+
+    Example:
+        >>> from hspace.hub import problem_of
+        >>> problem_of(TimeoutError("timed out"))
+        'it does not answer: try again later'
     """
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if "LocalEntryNotFoundError" in kinds and error.__cause__ is not None:
-        return _problem(error.__cause__)
+        return problem_of(error.__cause__)
     status = getattr(getattr(error, "response", None), "status_code", None)
     if "OfflineModeIsEnabled" in kinds:
         return "HF_HUB_OFFLINE is set"
@@ -102,7 +107,7 @@ def _problem(error: BaseException) -> str:
         return "it has too many requests from here: try again in some minutes"
     if isinstance(status, int):
         return f"it answers with error {status}: try again later"
-    if kinds & {"TimeoutException", "Timeout"}:
+    if kinds & {"TimeoutException", "Timeout", "TimeoutError"}:
         return "it does not answer: try again later"
     if kinds & {"ConnectError", "ConnectionError", "ProxyError", "NetworkError", "ProtocolError"}:
         return f"it can't be reached, is there a network? {short(error)}"

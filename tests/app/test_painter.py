@@ -254,7 +254,9 @@ def held(painter: Painter, hook: Hook) -> tuple[Callable[[], None], threading.Th
 def test_previews_overtake_pictures(painter: Painter, directions: dict[str, Direction], hook: Hook) -> None:
     let_go, holder = held(painter, hook)
     seen: list[int] = []
-    handle = painter.full.model.network.register_forward_pre_hook(lambda _, args: seen.append(int(args[1][0])))
+    handle = painter.full.model.network.register_forward_pre_hook(
+        lambda _, __, named: seen.append(int(named["timestep"][0])), with_kwargs=True
+    )
 
     def ask(quick: bool) -> None:
         painter.draw(Scene(strengths={"pc0": 1.0}), directions, quick=quick)

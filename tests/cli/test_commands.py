@@ -50,7 +50,7 @@ def test_jacobian_finds_what_the_library_finds(run: Run, tiny_folder: Path, tmp_
     mask = ("--mask", "2,2,6,7", "--outside-rank", 2)
     result = run("jacobian", "-m", tiny_folder, *options, *mask, "-o", "new/j.safetensors")
     assert result.exit_code == 0, result.output
-    assert "products with the Jacobian (double_vjp)" in result.stdout
+    assert "products with the Jacobian (double_vjp; replayed: 6 modules" in result.stdout
     sampler = hspace.Sampler(hspace.load(tiny_folder, device="cpu"), steps=4)
     fitted = hspace.Jacobian(2, timesteps=25, mask=(2, 2, 6, 7), outside_rank=2, unit_seeds=range(6)).fit(sampler, [5])
     found = hspace.Directions.load(tmp_path / "new" / "j.safetensors")

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from tests import pipelines
 from tests.cli.conftest import Run
 
 import hspace
@@ -34,7 +35,7 @@ def test_measured_here(run: Run, tiny_folder: Path) -> None:
 
 
 def test_for_another_gpu(run: Run, tiny_folder: Path) -> None:
-    result = run("plan", "-m", tiny_folder, *SMALL, "--tflops", 1e-6, "--processes", "4")
+    result = run("plan", "-m", tiny_folder, *SMALL, "--tflops", 1e-6, "--processes", "4", "--dtype", "float16")
     assert result.exit_code == 0, result.output
     model = hspace.load(tiny_folder, device="cpu")
     sampler = hspace.Sampler(model, steps=3)
@@ -65,3 +66,47 @@ def test_what_can_not_be_planned_is_said_in_a_line(
     assert result.exit_code == 2
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_a_network_that_looks_at_its_numbers_can_not_be_counted(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    options = ("-m", "own.py:model", "-s", 2, "-n", 100, "-k", 2)
+    result = run("plan", *options, "--tflops", 1)
+    assert result.exit_code == 2
+    assert re.search(r"custom can't be counted without numbers \(.+\): leave out --tflops", result.stderr)
+    assert run("plan", *options, "--device", "cpu").exit_code == 0
+
+
+OWN = """
+import torch
+from hspace import Denoiser
+
+class Network(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = torch.nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x_t, timesteps):
+        return self.inner(x_t) if float(x_t.abs().max()) < 1e9 else x_t
+
+def model():
+    return Denoiser(Network(), torch.linspace(0.999, 0.01, 100), image_shape=(3, 8, 8), tap="inner")
+"""
+
+
+def test_guidance_takes_two_passes_and_one_h(run: Run, tmp_path: Path) -> None:
+    pipelines.stable_diffusion().save_pretrained(tmp_path / "sd")
+    options = ("-m", "sd", "-s", 2, "-n", 100, "-k", 2, "--processes", "1")
+    found = []
+    for scale in (1, 7.5):
+        said = [run("plan", *options, "--prompt", "a cat", "--guidance-scale", scale, *way) for way in WAYS]
+        assert [result.exit_code for result in said] == [0, 0], said
+        states = {tuple(row(result.stdout, "state on disk")) for result in said}
+        assert len(states) == 1
+        found.append((float(re.findall(r"; ([\d.e+-]+) x 10\^12 operations", said[0].stdout)[0]), states.pop()))
+    (once, state), (guided, same) = found
+    assert guided == pytest.approx(2 * once, rel=0.01)
+    assert state == same
+
+
+WAYS = (("--tflops", 1), ("--device", "cpu"))

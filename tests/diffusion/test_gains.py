@@ -12,7 +12,7 @@ from tests import tiny
 
 import hspace
 from hspace import HspaceError
-from hspace.diffusion.gains import Gains, eta_of, gains_of
+from hspace.diffusion.gains import Gains, check_asymmetric, eta_of, gains_of
 
 NOISE = {"num_train_timesteps": 100, "beta_start": 1e-3, "beta_end": 0.1}
 
@@ -94,3 +94,13 @@ def test_which_schedulers_add_fresh_noise(name: str, options: dict[str, Any], et
 def test_a_scheduler_without_alphas_cumprod() -> None:
     with pytest.raises(HspaceError, match="FlowMatchEulerDiscreteScheduler has no alphas_cumprod"):
         gains_of(diffusers.FlowMatchEulerDiscreteScheduler(), 0.0)
+
+
+def test_schedulers_that_ask_between_their_steps_have_no_asymmetric_gain() -> None:
+    message = r"PNDMScheduler asks the network between its steps, .*: set skip_prk_steps=True"
+    with pytest.raises(HspaceError, match=message):
+        check_asymmetric(diffusers.PNDMScheduler())
+    with pytest.raises(HspaceError, match=r"KDPM2DiscreteScheduler asks .*: take another one"):
+        check_asymmetric(diffusers.KDPM2DiscreteScheduler())
+    for scheduler in (diffusers.PNDMScheduler(skip_prk_steps=True), diffusers.HeunDiscreteScheduler()):
+        check_asymmetric(scheduler)

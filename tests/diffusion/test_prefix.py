@@ -228,8 +228,46 @@ def test_less_than_nothing_can_not_be_kept() -> None:
 
 
 def test_asymmetric_strips_run_the_encoder_once_and_the_decoder_twice() -> None:
+    """At the first edited step all rows of a sample have one x_t, which is encoded once; so is its eps decoded."""
     edits = [late(3, strength, "asymmetric") for strength in (1.0, 2.0, 3.0)]
     assert MODEL.can_replay  # found out before passes are counted
-    with passes(MODEL, "down_blocks.0.resnets.0") as encoder, passes(MODEL, "up_blocks.0") as decoder:
-        SAMPLER.run([0] * 3, edits, prefixes=Prefixes())
-    assert (encoder, decoder) == ([1, 1, 1, 3, 3], [1, 1, 1, 3, 3, 3, 3])
+    for samples in (1, 2):
+        seeds = [seed for seed in range(samples) for _ in edits]
+        with passes(MODEL, "down_blocks.0.resnets.0") as encoder, passes(MODEL, "up_blocks.0") as decoder:
+            SAMPLER.run(seeds, edits * samples, prefixes=Prefixes())
+        assert encoder == [samples * rows for rows in (1, 1, 1, 1, 3)]
+        assert decoder == [samples * rows for rows in (1, 1, 1, 1, 3, 3, 3)]
+
+
+def test_samples_with_different_numbers_of_rows_are_encoded_row_by_row() -> None:
+    edits = [late(3, strength, "asymmetric") for strength in (1.0, 2.0, 3.0)]
+    assert MODEL.can_replay
+    with passes(MODEL, "down_blocks.0.resnets.0") as encoder:
+        SAMPLER.run([0, 0, 1], edits, prefixes=Prefixes())
+    assert encoder == [2, 2, 2, 3, 3]
+
+
+@pytest.mark.parametrize("model", [MODEL, FLOAT32], ids=["float64", "float32"])
+def test_a_strength_of_0_in_a_strip_is_the_sample_itself_bit_for_bit(model: Denoiser) -> None:
+    sampler = hspace.Sampler(model, STEPS)
+    edits = [late(3, strength, "asymmetric", model) for strength in (-2.0, 0.0, 2.0)]
+    found = sampler.run([4, 4, 4, 5, 5, 5, 4, 5], [*edits, *edits, None, None], prefixes=Prefixes())
+    assert torch.equal(found[1], found[6])
+    assert torch.equal(found[4], found[7])
+    assert not torch.equal(found[0], found[6])
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_rows_in_blocks_come_back_in_their_order(recorded: bool) -> None:
+    edits = [late(2, strength, "asymmetric") for strength in (1.0, -1.0)]
+    seeds, given = [3, 3, 8, 8, 1, 1], [edits[0], edits[1]] * 3
+    h: list[list[Tensor]] = [[], []]
+    runs = [
+        SAMPLER.run(
+            seeds, given, prefixes=prefixes, record=(lambda _, x, __, k=k: h[k].append(x)) if recorded else None
+        )
+        for k, prefixes in enumerate((Prefixes(), None))
+    ]
+    close(*runs)
+    for ours, theirs in zip(*h, strict=True):
+        close(ours, theirs)

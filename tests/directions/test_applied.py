@@ -215,6 +215,15 @@ def test_an_asymmetric_edit_is_the_same_in_euler_as_in_ddim() -> None:
     assert not close(expected, plain, 0.1)
 
 
+def test_an_asymmetric_edit_between_the_steps_of_a_scheduler() -> None:
+    pipe = pipelines.ldm()
+    pipe.scheduler = diffusers.PNDMScheduler.from_config(pipe.scheduler.config)
+    smile, plain = found_in(pipe, injection="asymmetric"), draw(pipe)
+    with pytest.raises(HspaceError, match="PNDMScheduler asks the network between its steps"), smile.applied(pipe):
+        draw(pipe)
+    assert torch.equal(draw(pipe), plain)
+
+
 def test_a_batch_is_the_same_as_one_by_one() -> None:
     pipe = pipelines.stable_diffusion()
     smile = found_in(pipe)
@@ -338,6 +347,21 @@ def test_conditional_only_moves_the_rows_of_the_prompt(make: Any) -> None:
         unguided = draw(pipe, guidance_scale=1.0)
     with smile.applied(pipe, 2.0, conditional_only=True):
         assert close(draw(pipe, guidance_scale=1.0), unguided)
+
+
+def test_conditional_only_with_a_timestep_for_each_row() -> None:
+    pipe = pipelines.stable_diffusion()
+    smile = found_in(pipe)
+    x_t, text = torch.randn(4, 4, 8, 8), torch.randn(4, 3, pipelines.TEXT_WIDTH)
+    timesteps = torch.tensor([900, 700, 500, 333])
+    draw(pipe)  # with guidance
+    plain = pipe.unet(x_t, timesteps, text).sample
+    with smile.applied(pipe, conditional_only=True):
+        found = pipe.unet(x_t, timesteps, text).sample
+    with by_hand(pipe.unet, lambda t: at(smile, t)):
+        alone = [pipe.unet(x_t[i : i + 1], timesteps[i], text[i : i + 1]).sample for i in (2, 3)]
+    assert torch.equal(found[:2], plain[:2])
+    assert torch.allclose(found[2:], torch.cat(alone), atol=1e-5)
 
 
 def test_conditional_only_where_the_rows_are_not_known() -> None:

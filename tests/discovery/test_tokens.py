@@ -83,7 +83,7 @@ def test_labelled_and_annotated(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["global", "block"])
 def test_learned(kind: str, tmp_path: Path) -> None:
     on = Sampler(transformers.denoiser("dit", dtype=torch.float32), STEPS, 0.0)
-    options = {"iterations": 2, "batch_size": 4, "checked": 8, "span": 6, "unit_seeds": range(4)}
+    options = {"iterations": 2, "batch_size": 4, "replay_size": 8, "checked": 8, "span": 6, "reconstructor": "lenet"}
     found = hspace.Learned(2, kind=kind, **options).fit(on, range(16))
     check(found.directions_, on, tmp_path)
     network = ShiftNetwork.load(_saved(found.network_, tmp_path / "network.safetensors"))

@@ -262,5 +262,19 @@ def test_errors(kind: Kind, parametrisation: Parametrisation, n: int, shape: tup
         make_shift(kind, parametrisation, span(), TIMESTEPS, n, shape, seed=0)
 
 
+def test_a_block_treats_tokens_alike() -> None:
+    """Tokens in another order give the same shifts in that order; as a picture's cells do with their channels."""
+    tokens, d = 6, 8
+    here = Span(torch.zeros(3, tokens * d, dtype=torch.float64), torch.ones(3, dtype=torch.float64))
+    shift = make_shift("block", "linear", here, TIMESTEPS, 2, (tokens, d), seed=0)
+    h = torch.randn(2, tokens, d, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    kinds, order = torch.tensor([1, 0]), torch.tensor([3, 0, 5, 1, 2, 4])
+    unit = shift.unit(40, h, kinds)
+    torch.testing.assert_close(shift.unit(40, h[:, order], kinds), unit[:, order])
+    picture = make_shift("block", "linear", here, TIMESTEPS, 2, (d, 2, 3), seed=0)
+    of_picture = picture.unit(40, h.transpose(1, 2).reshape(2, d, 2, 3), kinds)
+    torch.testing.assert_close(unit, of_picture.flatten(2).transpose(1, 2))
+
+
 def test_more_blocks_than_the_span_has() -> None:
     assert isinstance(module("block", n=R + 2), BlockShift)

@@ -62,3 +62,13 @@ def test_a_pass_has_few_pixels(n: int, size: int, passes: list[int]) -> None:
     seen.clear()
     assert tuple(codec.encode(pictures).shape) == (n, 4, size, size)
     assert seen == passes
+
+
+def test_tiles_of_diffusers_work_too() -> None:
+    network = autoencoder(sample_size=16)
+    codec, x_0 = Codec(network), latents(1, 16)
+    whole = codec.decode(x_0)
+    network.enable_tiling()
+    tiled = codec.decode(x_0)
+    assert tiled.shape == whole.shape
+    assert not torch.equal(tiled, whole)  # group norms of a tile know nothing of the others

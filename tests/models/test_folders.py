@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +15,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests import pipelines
+from typer.testing import CliRunner
 
 import hspace
+from hspace.cli import app
 from hspace.errors import HspaceError
 from hspace.models import Denoiser
 
@@ -94,6 +97,17 @@ def truncate(path: Path, keep: float = 0.5) -> None:
 
 def rename(path: Path, name: str) -> None:
     path.rename(path.with_name(name))
+
+
+def refuses(source: Path, message: str) -> None:
+    """In one line that names the source, from Python and from a shell."""
+    with pytest.raises(HspaceError, match=message) as caught:
+        hspace.load(source, device="cpu")
+    line = str(caught.value)
+    assert str(source) in line
+    assert "\n" not in line
+    result = CliRunner().invoke(app, ["sample", "-m", str(source)])
+    assert (result.exit_code, result.stdout, result.stderr.strip()) == (2, "", f"hspace: {line}")
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
@@ -238,6 +252,18 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
         ),
         "text_encoder: weight .* holds NaN or infinite numbers",
     ),
+    "another class of the schedule": (
+        lambda f: edit_json(f / "scheduler" / "scheduler_config.json", _class_name="UNet2DModel"),
+        "scheduler: diffusers has no scheduler UNet2DModel",
+    ),
+    "a schedule of EDM": (
+        lambda f: edit_json(f / "scheduler" / "scheduler_config.json", _class_name="EDMEulerScheduler"),
+        "scheduler: EDMEulerScheduler has no alphas_cumprod; expected a discrete schedule",
+    ),
+    "a schedule for another prediction": (
+        lambda f: edit_json(f / "scheduler" / "scheduler_config.json", prediction_type="noise_and_image"),
+        "scheduler: expected a schedule of one of epsilon, v_prediction, .*, found noise_and_image",
+    ),
     # what is another model
     "ControlNet": (
         lambda f: edit_json(f / "unet" / "config.json", _class_name="ControlNetModel"),
@@ -279,13 +305,19 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
 }
 
 
+def test_a_second_text_encoder_that_was_not_saved(saved: Path, tmp_path: Path) -> None:
+    """As XL's is, to save memory: the folder says so, and it is no damage."""
+    folder = Path(shutil.copytree(saved / "stable_diffusion_xl", tmp_path / "half"))
+    shutil.rmtree(folder / "text_encoder")
+    shutil.rmtree(folder / "tokenizer")
+    edit_json(folder / "model_index.json", text_encoder=[None, None], tokenizer=[None, None])
+    assert same(hspace.load(folder, device="cpu"), saved / "stable_diffusion_xl")
+
+
 @pytest.mark.parametrize(("damage", "message"), DAMAGE.values(), ids=DAMAGE.keys())
 def test_damaged_pipelines_are_one_clear_line(text: Path, damage: Callable[[Path], Any], message: str) -> None:
     damage(text)
-    with pytest.raises(HspaceError, match=message) as caught:
-        hspace.load(text, device="cpu")
-    assert str(text) in str(caught.value)
-    assert "\n" not in str(caught.value)
+    refuses(text, message)
 
 
 OTHERS: dict[str, tuple[dict[str, str], str]] = {
@@ -341,10 +373,7 @@ def test_folders_of_something_else_are_one_clear_line(tmp_path: Path, files: dic
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content)
-    with pytest.raises(HspaceError, match=message) as caught:
-        hspace.load(folder)
-    assert str(folder) in str(caught.value)
-    assert "\n" not in str(caught.value)
+    refuses(folder, message)
 
 
 def test_what_an_unconditional_latent_model_lacks(latent: Path) -> None:
@@ -372,6 +401,18 @@ def test_cheap_checks_come_first(text: Path, saved: Path) -> None:
             hspace.load(text)
         shutil.copyfile(saved / "stable_diffusion" / repaired, text / repaired)
     hspace.load(text)
+
+
+def test_a_vocabulary_of_sentencepiece(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rename(text / "tokenizer" / "tokenizer.json", "spiece.model")
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)  # as where it is not installed
+    refuses(text, r"tokenizer: its vocabulary needs sentencepiece: pip install sentencepiece protobuf$")
+
+
+def test_without_transformers(text: Path, latent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    refuses(text, r"text-to-image models need transformers \(.*\): pip install 'hspace\[transformers\]'")
+    assert hspace.load(latent, device="cpu").codec is not None
 
 
 @contextmanager
@@ -480,6 +521,11 @@ def test_a_model_index_of_old(text: Path, saved: Path) -> None:
     assert same(hspace.load(text, device="cpu"), saved / "stable_diffusion")
 
 
+def test_a_part_of_a_model(latent: Path, text: Path) -> None:
+    refuses(latent / "unet", r"latent/unet: no schedule: .*; this is a part of a model, load the folder above it$")
+    refuses(text / "vae", r"text/vae: found AutoencoderKL without its network: load the whole pipeline's folder$")
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -497,7 +543,4 @@ def test_a_file_is_no_folder(text: Path, name: str, message: str) -> None:
     (text / "broken.safetensors").write_bytes(b"\xff" * 20)
     save_file({"model.diffusion_model.out.2.bias": torch.zeros(4)}, text / "single.safetensors")
     save_file({"unet.down_blocks.0.attn1.to_q.lora_A.weight": torch.zeros(4)}, text / "lora.safetensors")
-    with pytest.raises(HspaceError, match=message) as caught:
-        hspace.load(text / name)
-    assert str(text / name) in str(caught.value)
-    assert "\n" not in str(caught.value)
+    refuses(text / name, message)

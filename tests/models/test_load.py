@@ -233,7 +233,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "continuous scheduler": (
         lambda f: edit_json(f / "scheduler" / "scheduler_config.json", _class_name="ScoreSdeVeScheduler"),
-        "tiny: ScoreSdeVeScheduler has no alphas_cumprod",
+        "tiny/scheduler: ScoreSdeVeScheduler has no alphas_cumprod",
     ),
     "unusable schedule": (
         lambda f: edit_json(f / "scheduler" / "scheduler_config.json", beta_schedule="sideways"),

@@ -98,6 +98,15 @@ def test_only_what_is_changed_in_place_is_copied() -> None:
     assert not any(leaf.in_place for each in unet.replay.modules for call in each.calls for leaf in call)
 
 
+def test_in_inference_mode_all_is_copied_since_no_change_is_counted() -> None:
+    model = model_of(networks.InPlaceArithmetic)
+    with torch.inference_mode():
+        assert all(leaf.in_place for each in model.replay.modules for call in each.calls for leaf in call)
+        encoding = model.encode(x_t(model, 2), T)
+        for _ in range(2):
+            assert torch.equal(model.decode(encoding).eps, model.predict(x_t(model, 2), T).eps)
+
+
 WHOLE: dict[type[nn.Module], str] = {
     networks.Remembering: "a replayed pass differs from it by .* of its largest value",
     networks.Crossed: r"module 'gram' returns \(2, 2\) of 2 rows and \(4, 4\) of 4",

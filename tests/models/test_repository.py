@@ -107,7 +107,9 @@ def test_out_of_reach_with_half_a_copy(
     copy = download(TINY).folder
     (copy / "vae" / "diffusion_pytorch_model.safetensors").unlink()
     fail(hub, monkeypatch)
-    with pytest.raises(HspaceError, match=r"vae: no weights: expected .*; of 'nobody/tiny' only this copy") as caught:
+    with pytest.raises(
+        HspaceError, match=r"vae: no weights: .*; 'nobody/tiny' can't be completed from the hub"
+    ) as caught:
         hspace.load(TINY)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -120,6 +122,16 @@ def test_a_copy_goes_on_where_it_broke_off(hub: Hub, folder: Path) -> None:
     hub.fetched.clear()
     hspace.load(TINY, device="cpu")
     assert hub.fetched in ([], ["vae/diffusion_pytorch_model.safetensors"])  # the client keeps files by content
+
+
+def test_a_download_that_breaks_off_is_told(hub: Hub, folder: Path) -> None:
+    """After the client has tried some times."""
+    hub.add_folder(TINY, folder)
+    hub.broken = {"unet/diffusion_pytorch_model.safetensors"}
+    with pytest.raises(HspaceError, match=r"unet: no weights: .*; 'nobody/tiny' can't be completed from the hub \(it"):
+        hspace.load(TINY)
+    hub.broken = set()
+    assert hspace.load(TINY, device="cpu").model_id == TINY
 
 
 def test_gated_files_of_a_repository_that_is_seen(hub: Hub, folder: Path) -> None:
@@ -167,8 +179,14 @@ def test_no_weights_of_what_is_no_model(hub: Hub) -> None:
             "unet/diffusion_flax_model.msgpack": b"0" * 100,
             "scheduler/scheduler_config.json": b"{}",
         },
+        "nobody/ncsnpp": {
+            "config.json": b'{"_class_name": "UNet2DModel", "sample_size": 8}',
+            "diffusion_pytorch_model.safetensors": b"0" * 100,
+            "scheduler_config.json": b'{"_class_name": "ScoreSdeVeScheduler"}',
+        },
     }
     messages = {
+        "nobody/ncsnpp": "ScoreSdeVeScheduler has no alphas_cumprod",
         "nobody/bert": "found transformers' BertModel",
         "nobody/gan": "found a config.json without _class_name",
         "nobody/data": "nobody/data: no model: expected unet/config.json or config.json, found README.md, data",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hspace.errors import HspaceError
-from hspace.hub import read_json, short, snapshot
+from hspace.hub import problem_of, read_json, snapshot
 
 __all__ = ["Checkpoint", "find"]
 
@@ -58,7 +58,7 @@ class Checkpoint(NamedTuple):
         try:
             return Path(snapshot_download(self.name, revision=self.revision, allow_patterns=list(self.weights)))
         except Exception as error:  # as many kinds as in hspace.hub
-            raise HspaceError(f"can't get the weights of {self.name!r} from the hub ({short(error)})") from error
+            raise HspaceError(f"can't get the weights of {self.name!r} from the hub ({problem_of(error)})") from error
 
 
 def find(source: str | PathLike[str]) -> Checkpoint:

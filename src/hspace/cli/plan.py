@@ -55,7 +55,8 @@ def command(
         raise HspaceError(f"--processes must be numbers separated by commas, such as 1,8,64, not {processes!r}")
     pca = PCA(components, joint=joint)
     pca.check(samples)
-    sampler = open_sampler(open_model(model, tap, device, computing, asked), steps, eta, start, batch_size)
+    denoiser = open_model(model, tap, device if tflops is None else "meta", computing, asked)
+    sampler = open_sampler(denoiser, steps, eta, start, batch_size)
     if tflops is None:
         costs = measured(pca, sampler)
         basis = f"measured on {sampler.model.device}, {torch.get_num_threads()} threads"
@@ -72,10 +73,17 @@ def command(
 
 
 def _counted(sampler: Sampler) -> Pass:
+    """On PyTorch's meta device: shapes are enough, and large models need no time."""
     model = sampler.model
     x_t = torch.zeros(1, *model.image_shape, device=model.device, dtype=model.state_dtype)
-    one = counted(model.network, lambda: model.observe(x_t, sampler.timesteps[0]), model.tap)
-    return replace(one, h_numbers=math.prod(model.h_shape))  # under guidance the tap sees two rows of a sample
+    try:
+        one = counted(model.network, lambda: model.observe(x_t, sampler.timesteps[0]), model.tap)
+        return replace(one, h_numbers=math.prod(model.h_shape))  # under guidance the tap sees two rows of a sample
+    except (RuntimeError, NotImplementedError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise HspaceError(
+            f"{model.model_id} can't be counted without numbers ({reason}): leave out --tflops"
+        ) from error
 
 
 def _table(plans: list[Plan]) -> Table:

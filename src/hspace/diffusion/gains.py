@@ -30,7 +30,7 @@ from torch import Tensor
 from hspace.diffusion.schedule import Injection, Schedule
 from hspace.errors import HspaceError
 
-__all__ = ["Gains", "eta_of", "gains_of"]
+__all__ = ["Gains", "check_asymmetric", "eta_of", "gains_of"]
 
 _FRESH_NOISE = {
     "DDPMScheduler",
@@ -39,6 +39,8 @@ _FRESH_NOISE = {
     "EulerAncestralDiscreteScheduler",
     "KDPM2AncestralDiscreteScheduler",
 }
+
+_BETWEEN_STEPS = {"DPMSolverSDEScheduler", "KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,9 +64,23 @@ class Gains:
 
 def eta_of(scheduler: Any) -> float:
     """1 for a scheduler that adds fresh noise, 0 for others; that of DDIM is an argument of the pipeline's call."""
-    names = {kind.__name__ for kind in type(scheduler).__mro__}
+    names = _names(scheduler)
     algorithm = str(getattr(getattr(scheduler, "config", None), "algorithm_type", ""))
     return 1.0 if names & _FRESH_NOISE or algorithm.startswith("sde") else 0.0
+
+
+def check_asymmetric(scheduler: Any) -> None:
+    """Whether the network is asked at the steps of a scheduler's grid only, so that a step is known from it.
+
+    Raises:
+        HspaceError: It is asked in between as well.
+    """
+    config = getattr(scheduler, "config", None)
+    between = "PNDMScheduler" in _names(scheduler) and not getattr(config, "skip_prk_steps", False)
+    if between or _names(scheduler) & _BETWEEN_STEPS:
+        advice = "set skip_prk_steps=True" if between else "take another one"
+        name = type(scheduler).__name__
+        raise HspaceError(f"{name} asks the network between its steps, where no asymmetric edit is known: {advice}")
 
 
 def gains_of(scheduler: Any, eta: float) -> Gains:
@@ -82,3 +98,8 @@ def gains_of(scheduler: Any, eta: float) -> Gains:
     final = float(getattr(scheduler, "final_alpha_cumprod", 1.0))
     rounded = tuple(int(t) for t in timesteps)
     return Gains.on(Schedule(rounded, along, final, (eta,) * len(along), len(alphas)), timesteps)
+
+
+def _names(scheduler: Any) -> set[str]:
+    """Of its class and of those it derives from."""
+    return {kind.__name__ for kind in type(scheduler).__mro__}

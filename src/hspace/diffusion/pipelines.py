@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hspace.diffusion.gains import Gains, eta_of, gains_of
+from hspace.diffusion.gains import Gains, check_asymmetric, eta_of, gains_of
 from hspace.diffusion.schedule import Injection
 from hspace.diffusion.setting import Setting
 from hspace.errors import HspaceError, HspaceWarning
@@ -144,9 +144,12 @@ class Loop:
             None where the gain of the shift is 1 at every step.
 
         Raises:
-            HspaceError: A scheduler without `alphas_cumprod`.
+            HspaceError: A scheduler without `alphas_cumprod`; for an asymmetric shift also one that asks the network
+                between its steps.
         """
         scheduler = self.scheduler
+        if injection == "asymmetric":
+            check_asymmetric(scheduler)
         eta = eta_of(scheduler) if eta is None else eta
         if eta == 0 and injection == "symmetric":
             return None

@@ -77,7 +77,8 @@ def shared_batch(
                         acts[shift_at] = shift_at(timestep) is not None
                     acting[row] = edit if acts[shift_at] else None
             before, states = states, _States(samples, acting)
-            x_t = _picked(x_t, before.sources_of(states))
+            sources = before.sources_of(states)
+            x_t = _picked(x_t, sources)
             if visit is not None:
                 visit(timestep, _picked(x_t, states.of_row), where)
 
@@ -87,18 +88,20 @@ def shared_batch(
             ]
             todo = [j for j, x in enumerate(after) if x is None]
             if todo:
+                todo, copies = _in_blocks(todo, sources) if injection == "asymmetric" else (todo, 1)
                 chosen = [states.distinct[j] for j in todo]
                 z = noise.at(i)
                 z = None if z is None else _picked(z, [columns[sample] for sample, _ in chosen])
                 change = of_rows([None if edit is None else edit.shift_at for _, edit in chosen])(timestep)
-                x_prev, h = stepped(model, schedule, i, _picked(x_t, todo), z, change, injection)
+                x = _picked(x_t, todo[: len(todo) // copies])
+                x_prev, h = stepped(model, schedule, i, x, z, change, injection, copies)
                 for k, j in enumerate(todo):
                     after[j] = x_prev[k : k + 1]
                     if (plain := states.distinct[j])[1] is None:
                         known.put(plain[0], i + 1, x_prev[k : k + 1])
                 if record is not None:
-                    record(timestep, _picked(h, states.of_row), where)
-                x_t = x_prev if len(todo) == len(after) else _joined(after)
+                    record(timestep, _picked(h, [todo.index(j) for j in states.of_row]), where)
+                x_t = x_prev if todo == list(range(len(after))) else _joined(after)
             else:
                 x_t = _joined(after)
             advance(len(samples))
@@ -130,6 +133,18 @@ class _States:
             self._of.get((sample, None if edit is None else id(edit)), self._of.get((sample, None), -1))
             for sample, edit in later.distinct
         ]
+
+
+def _in_blocks(states: list[int], sources: Sequence[int]) -> tuple[list[int], int]:
+    """The states in blocks of one of each x_t that they come from, and how many blocks; as they are where none fit."""
+    by_source: dict[int, list[int]] = {}
+    for state in states:
+        by_source.setdefault(sources[state], []).append(state)
+    groups = list(by_source.values())
+    copies = len(groups[0])
+    if any(len(group) != copies for group in groups):
+        return states, 1
+    return [group[k] for k in range(copies) for group in groups], copies
 
 
 def _picked(x: Tensor, rows: Sequence[int]) -> Tensor:

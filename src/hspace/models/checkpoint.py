@@ -6,6 +6,7 @@ first (`hspace.models.parts`, `hspace.models.weightfiles`), then tokenizers, the
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 
 from hspace.device import put
 from hspace.errors import HspaceError
-from hspace.hub import AGAIN, read_json, short
+from hspace.hub import AGAIN, short
 from hspace.models.denoiser import Denoiser
 from hspace.models.parts import LEFT_OUT, Part, Parts, parts_of
 from hspace.models.pipelines import codec_of, denoiser_of, denoiser_of_pipeline
@@ -31,7 +32,6 @@ def denoiser_of_folder(folder: Path, model_id: str, *, tap: str | None) -> Denoi
         HspaceError: No model in it, or one that can't be used, or not all of one.
     """
     parts = parts_of(folder)
-    scheduler = _scheduler(parts.schedule)
     files = {part.name: check_weights(part.folder, part.library) for part in parts.weights}
     read: dict[str, Any] = {part.name: _tokenizer(part) for part in parts.tokenizers}
     read |= {part.name: _read(part, files[part.name]) for part in parts.weights}
@@ -39,27 +39,15 @@ def denoiser_of_folder(folder: Path, model_id: str, *, tap: str | None) -> Denoi
     autoencoder = None if parts.autoencoder is None else read[parts.autoencoder.name]
     if parts.text_encoders:
         model = denoiser_of_pipeline(
-            _pipeline(folder, parts, {**read, "scheduler": scheduler}), model_id=model_id, tap=tap
+            _pipeline(folder, parts, {**read, "scheduler": parts.scheduler}), model_id=model_id, tap=tap
         )
     else:
         codec, notes = (None, ()) if autoencoder is None else codec_of(autoencoder)
-        model = denoiser_of(network, scheduler, model_id=model_id, tap=tap, codec=codec, notes=notes)
+        model = denoiser_of(network, parts.scheduler, model_id=model_id, tap=tap, codec=codec, notes=notes)
     variants = sorted({f"{name} {of.variant}" for name, of in files.items() if of.variant is not None})
     if variants:
         model.notes = (*model.notes, f"the folder has a variant of the weights only: {', '.join(variants)}")
     return model
-
-
-def _scheduler(folder: Path) -> Any:
-    path = folder / "scheduler_config.json"
-    schedule = read_json(path, f"{path} is not there; {AGAIN}")
-    scheduler_class = getattr(diffusers, str(schedule.get("_class_name", "DDIMScheduler")), None)
-    if scheduler_class is None:
-        raise HspaceError(f"{folder}: diffusers has no scheduler {schedule['_class_name']}")
-    try:
-        return scheduler_class.from_config(schedule)
-    except Exception as error:  # what its constructor makes of the file's values
-        raise HspaceError(f"{folder}: the schedule can't be used ({short(error)})") from error
 
 
 def _pipeline(folder: Path, parts: Parts, given: dict[str, Any]) -> Any:
@@ -75,8 +63,11 @@ def _pipeline(folder: Path, parts: Parts, given: dict[str, Any]) -> Any:
 def _tokenizer(part: Part) -> Any:
     """transformers makes do without a vocabulary: then every word is unknown, and all prompts are the same."""
     try:
-        for path in filter(Path.is_file, part.folder.iterdir()):
+        files = [path for path in part.folder.iterdir() if path.is_file()]
+        for path in files:
             check_no_pointer(path)
+        if "tokenizer.json" not in {path.name for path in files} and any(path.suffix == ".model" for path in files):
+            _require_sentencepiece(part.folder)
         with quietly("transformers"):
             tokenizer = part.kind.from_pretrained(part.folder, local_files_only=True)
         words = len(tokenizer) - len(tokenizer.all_special_ids)
@@ -85,11 +76,17 @@ def _tokenizer(part: Part) -> Any:
     except Exception as error:  # of tokenizers, of JSON, of sentencepiece
         raise HspaceError(f"{part.folder}: the tokenizer can't be read ({short(error)}); {AGAIN}") from error
     if words < 1:
-        found = ", ".join(sorted(path.name for path in part.folder.iterdir()))
+        found = ", ".join(sorted(path.name for path in files))
         raise HspaceError(
             f"{part.folder}: no vocabulary: expected tokenizer.json (or vocab.json, merges.txt), found {found}; {AGAIN}"
         )
     return tokenizer
+
+
+def _require_sentencepiece(folder: Path) -> None:
+    """T5's vocabulary in PixArt's repositories; what transformers says without it leads elsewhere."""
+    if find_spec("sentencepiece") is None:
+        raise HspaceError(f"{folder}: its vocabulary needs sentencepiece: pip install sentencepiece protobuf")
 
 
 def _read(part: Part, files: WeightFiles) -> Any:

@@ -142,4 +142,4 @@ def _of_hub(name: str, tap: str | None) -> Denoiser:
     except HspaceError as error:
         if found.problem is None:
             raise
-        raise HspaceError(f"{error}; of {name!r} only this copy could be had: the hub: {found.problem}") from error
+        raise HspaceError(f"{error}; {name!r} can't be completed from the hub ({found.problem})") from error

@@ -19,8 +19,8 @@ from typing import Any
 import diffusers
 
 from hspace.errors import HspaceError
-from hspace.hub import AGAIN, read_json
-from hspace.models.pipelines import AUTOENCODERS, KINDS, NEED_TEXT, check_network
+from hspace.hub import AGAIN, read_json, short
+from hspace.models.pipelines import AUTOENCODERS, KINDS, NEED_TEXT, alphas_of, check_network
 from hspace.models.quiet import quietly
 from hspace.models.weightfiles import Library
 
@@ -30,6 +30,11 @@ LEFT_OUT = ("safety_checker", "feature_extractor", "image_encoder")
 """Parts of text-to-image pipelines that prompts don't need."""
 
 _NETWORKS = ("unet", "transformer")
+_RENAMED = {
+    ("Transformer2DModel", "ada_norm_zero"): "DiTTransformer2DModel",
+    ("Transformer2DModel", "ada_norm_single"): "PixArtTransformer2DModel",
+}
+"""By `norm_type`, since diffusers 0.28; the files of facebook/DiT-XL-2-256 and PixArt-alpha have the old name."""
 _SCHEDULE = "scheduler_config.json"
 _GET_IT_ALL = "load the whole pipeline's folder"
 
@@ -63,7 +68,7 @@ class Parts:
 
     Args:
         network: That denoises.
-        schedule: The folder of its scheduler_config.json.
+        scheduler: diffusers' object.
         autoencoder: None for a pixel model.
         text_encoders: Of text-to-image.
         tokenizers: Of text-to-image.
@@ -71,7 +76,7 @@ class Parts:
     """
 
     network: Part
-    schedule: Path
+    scheduler: Any
     autoencoder: Part | None
     text_encoders: tuple[Part, ...]
     tokenizers: tuple[Part, ...]
@@ -93,14 +98,12 @@ def parts_of(folder: Path) -> Parts:
     found = _names(folder)
     index = read_json(folder / "model_index.json", "") if "model_index.json" in found else {}
     network = _network(folder, found, index)
-    schedule = folder / "scheduler" if (folder / "scheduler").is_dir() else folder
-    if not (schedule / _SCHEDULE).is_file():
-        raise HspaceError(f"{folder}: no schedule: expected scheduler/{_SCHEDULE} or {_SCHEDULE}; {AGAIN}")
+    scheduler = _scheduler(folder)
     autoencoder = _autoencoder(folder, index)
     if network.kind.__name__ not in NEED_TEXT:
-        return Parts(network, schedule, autoencoder, (), (), index)
+        return Parts(network, scheduler, autoencoder, (), (), index)
     text_encoders, tokenizers = _text_parts(folder, index, network)
-    return Parts(network, schedule, autoencoder, text_encoders, tokenizers, index)
+    return Parts(network, scheduler, autoencoder, text_encoders, tokenizers, index)
 
 
 def _names(folder: Path) -> list[str]:
@@ -122,7 +125,9 @@ def _network(folder: Path, found: list[str], index: dict[str, Any]) -> Part:
         raise HspaceError(no_model(folder, found))
     inside = folder / name if name in found else folder
     config = read_json(inside / "config.json", f"{inside}: no model: expected config.json; {AGAIN}")
-    kind = {kind.__name__: kind for kind in KINDS}.get(str(config.get("_class_name")))
+    class_name = str(config.get("_class_name"))
+    class_name = _RENAMED.get((class_name, str(config.get("norm_type"))), class_name)
+    kind = {kind.__name__: kind for kind in KINDS}.get(class_name)
     if kind is None:
         raise HspaceError(f"{inside}: {_other_network(config)}")
     check_network(kind, config, str(inside))
@@ -173,15 +178,40 @@ def _other_network(config: dict[str, Any]) -> str:
     return f"expected one of {known}, found a config.json without _class_name, which is none of diffusers'"
 
 
+def _scheduler(folder: Path) -> Any:
+    inside = folder / "scheduler" if (folder / "scheduler").is_dir() else folder
+    above = (folder.resolve().parent / "model_index.json").is_file()
+    advice = "this is a part of a model, load the folder above it" if above else AGAIN
+    schedule = read_json(
+        inside / _SCHEDULE, f"{folder}: no schedule: expected scheduler/{_SCHEDULE} or {_SCHEDULE}; {advice}"
+    )
+    kind = _kind(schedule.get("_class_name", "DDIMScheduler"), diffusers.SchedulerMixin)
+    if kind is None:
+        raise HspaceError(f"{inside}: diffusers has no scheduler {schedule['_class_name']}")
+    try:
+        with quietly("diffusers"):
+            scheduler = kind.from_config(schedule)
+    except Exception as error:  # what its constructor makes of the file's values
+        raise HspaceError(f"{inside}: the schedule can't be used ({short(error)})") from error
+    alphas_of(scheduler, str(inside))
+    return scheduler
+
+
 def _autoencoder(folder: Path, index: dict[str, Any]) -> Part | None:
     name = next((name for name in AUTOENCODERS if (folder / name).is_dir() or _is_named(index, name)), None)
     if name is None:
         return None
     config = read_json(folder / name / "config.json", f"{folder / name}: no autoencoder: expected config.json; {AGAIN}")
-    kind = getattr(diffusers, str(config.get("_class_name")), None)
-    if not (isinstance(kind, type) and issubclass(kind, diffusers.ModelMixin)):
+    kind = _kind(config.get("_class_name"), diffusers.ModelMixin)
+    if kind is None:
         raise HspaceError(f"{folder / name}: diffusers has no autoencoder {config.get('_class_name')}")
     return Part(name, folder / name, kind, config)
+
+
+def _kind(name: Any, base: Any) -> Any:
+    """diffusers' class of a name that a file has; None where there is none of that base."""
+    kind = getattr(diffusers, str(name), None)
+    return kind if isinstance(kind, type) and issubclass(kind, base) else None
 
 
 def _text_parts(folder: Path, index: dict[str, Any], network: Part) -> tuple[tuple[Part, ...], tuple[Part, ...]]:

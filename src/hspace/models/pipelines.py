@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from diffusers import (
@@ -31,10 +31,19 @@ from hspace.models.codec import Codec
 from hspace.models.conditioning import Conditioner, Labels, Prompts, usual_guidance_scale
 from hspace.models.denoiser import Denoiser
 from hspace.models.networks import NETWORKS
-from hspace.models.prediction import alphas_of_flow
+from hspace.models.prediction import PredictionType, alphas_of_flow
 from hspace.models.wrappers import network_of, unwrapped
 
-__all__ = ["AUTOENCODERS", "KINDS", "NEED_TEXT", "check_network", "codec_of", "denoiser_of", "denoiser_of_pipeline"]
+__all__ = [
+    "AUTOENCODERS",
+    "KINDS",
+    "NEED_TEXT",
+    "alphas_of",
+    "check_network",
+    "codec_of",
+    "denoiser_of",
+    "denoiser_of_pipeline",
+]
 
 AUTOENCODERS = ("vae", "vqvae")
 """Names of a pipeline's autoencoder."""
@@ -123,11 +132,8 @@ def denoiser_of(
     check_network(type(network), config, model_id)
     if any(weight.is_meta for weight in network.parameters()):
         raise HspaceError(f"{model_id}: the weights are offloaded: load the pipeline without sequential offload")
+    alphas_cumprod = alphas_of(scheduler, model_id)
     flow = isinstance(scheduler, FlowMatchEulerDiscreteScheduler)
-    alphas_cumprod = _alphas_of_flow(scheduler.config) if flow else getattr(scheduler, "alphas_cumprod", None)
-    if alphas_cumprod is None:
-        found = type(scheduler).__name__
-        raise HspaceError(f"{model_id}: {found} has no alphas_cumprod; expected a discrete schedule such as DDPM's")
     options: Any = scheduler.config
     if options.get("clip_sample") or options.get("thresholding"):
         notes = (*notes, "clip_sample is switched off: clipping x_0 would hide what a direction does")
@@ -135,7 +141,7 @@ def denoiser_of(
     height, width = (size, size) if isinstance(size, int) else size
     return Denoiser(
         network,
-        torch.as_tensor(alphas_cumprod).clamp_min(0.0 if flow else _SMALLEST),
+        alphas_cumprod.clamp_min(0.0 if flow else _SMALLEST),
         image_shape=(config.in_channels, height, width),
         tap=_middle(network) if tap is None else tap,
         prediction_type="flow" if flow else options.get("prediction_type", "epsilon"),
@@ -184,6 +190,29 @@ def _middle(network: nn.Module) -> str:
         return "mid_block"
     picture = ":1" if isinstance(network, SD3Transformer2DModel) else ""  # its blocks return the text's tokens first
     return f"transformer_blocks.{(len(blocks) - 1) // 2}{picture}"
+
+
+def alphas_of(scheduler: Any, title: str) -> Tensor:
+    """Its alphas_cumprod, or those that flow matching comes to.
+
+    Args:
+        scheduler: Of diffusers.
+        title: Of the model, for errors.
+
+    Raises:
+        HspaceError: It has none, or is for networks that predict something else.
+    """
+    config: Any = getattr(scheduler, "config", {})
+    if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
+        return _alphas_of_flow(config)
+    found = getattr(scheduler, "alphas_cumprod", None)
+    if found is None:
+        kind = type(scheduler).__name__
+        raise HspaceError(f"{title}: {kind} has no alphas_cumprod; expected a discrete schedule such as DDPM's")
+    prediction, known = config.get("prediction_type", "epsilon"), get_args(PredictionType)
+    if prediction not in known:
+        raise HspaceError(f"{title}: expected a schedule of one of {', '.join(known)}, found {prediction}")
+    return torch.as_tensor(found)
 
 
 def _alphas_of_flow(config: Any) -> Tensor:

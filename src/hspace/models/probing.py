@@ -117,7 +117,9 @@ class _Probe:
         for done in watch.done:
             if done.module in watch.around:
                 raise _Unfit(f"module {self.names[done.module]!r} runs before the tap and around it")
-            leaves = tuple(Leaf(in_place=version != _version(tensor)) for tensor, version in done.tensors)
+            leaves = tuple(
+                Leaf(in_place=version != _version(tensor) or version < 0) for tensor, version in done.tensors
+            )
             calls.setdefault(done.module, []).append(leaves)
         modules = (
             Replayed(module, tuple(leaves), alone=watch.counts[module] == len(leaves))

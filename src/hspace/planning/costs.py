@@ -182,7 +182,7 @@ def _step(sampler: Sampler, clock: Clock, seconds: float) -> float:
     try:
         while True:  # batch after batch
             seeds = range(first, first + sampler.batch_size)
-            for _ in sampler.stream(seeds, record=record):
+            for _ in sampler.stream(seeds, record=record, pictures=False):
                 first += sampler.batch_size
     except _Enough:
         return (times[-1] - times[0]) / (len(times) - 1)

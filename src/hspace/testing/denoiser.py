@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -119,7 +120,7 @@ class _Subject:
 
     def rounding(self, scale: Tensor) -> float:
         """How far results may be apart that are the same but for the order of sums."""
-        return float(torch.finfo(self.model.dtype).eps ** 0.5 * max(float(scale.abs().max()), 1.0))
+        return math.sqrt(torch.finfo(self.model.dtype).eps) * max(float(scale.abs().max()), 1.0)
 
     def shifts(self, n: int, seed: int = 0) -> Tensor:
         """(n, *h_shape): as large as h is at the timestep in the middle."""
