@@ -27,6 +27,7 @@ scenes = st.builds(
     strengths=st.dictionaries(names, st.floats(-LIMIT, LIMIT), max_size=4),
     window=st.none() | st.tuples(timesteps, timesteps).map(lambda pair: (max(pair), min(pair))),
     injection=st.sampled_from([None, "symmetric", "asymmetric"]),
+    prompt=st.none() | names,
 )
 numbers = st.integers() | st.floats() | st.sampled_from([10**400, -(10**400), 2**63, True])
 anything = st.recursive(
@@ -34,7 +35,7 @@ anything = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3),
     max_leaves=8,
 )
-FIELDS = {"seed": 0, "photo": None, "strengths": {"smile": 1}, "window": [9, 2], "injection": None}
+FIELDS = {"seed": 0, "photo": None, "strengths": {"smile": 1}, "window": [9, 2], "injection": None, "prompt": None}
 
 
 @given(scenes)
@@ -84,6 +85,8 @@ def test_a_field_of_other_json_is_refused_in_words(field: str, value: Any) -> No
         {"window": [True, False]},
         {"window": [9]},
         {"injection": "both"},
+        {"prompt": 3},
+        {"prompt": 1001 * "x"},
     ],
 )
 def test_each_field_has_its_range(wrong: dict[str, Any]) -> None:

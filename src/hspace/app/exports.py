@@ -57,10 +57,10 @@ def recipe(visitor: Visitor, painter: Painter, scene: Scene | None = None) -> Pa
     with visitor.staying():
         path, inversion = visitor.path("recipe.json"), visitor.path(_INVERSION)
         if photo is None:
-            edit.save(path, painter.full, [scene.seed], files=_directions(visitor, scene))
+            edit.save(path, painter.sampler(scene), [scene.seed], files=_directions(visitor, scene))
         else:
             photo.full.save(inversion)  # every time: another photo may have come under the name
-            edit.save(path, painter.full, photo.full, files=_directions(visitor, scene), photo=inversion)
+            edit.save(path, painter.sampler(scene), photo.full, files=_directions(visitor, scene), photo=inversion)
     return path
 
 

@@ -43,6 +43,7 @@ class Controls(NamedTuple):
     first: int
     last: int
     injection: str
+    prompt: str
 
 
 class Home(NamedTuple):
@@ -163,7 +164,21 @@ class Handlers:
         """Where the controls are, after a recipe."""
         scene = visitor.scene
         first, last = scene.window or (self.painter.full.timesteps[0], 0)
-        return Controls(scene.seed, first, last, scene.injection or AS_FOUND)
+        return Controls(scene.seed, first, last, scene.injection or AS_FOUND, scene.prompt or "")
+
+    @property
+    def prompt(self) -> str | None:
+        """The app's own; None for a model that takes none."""
+        condition = self.painter.full.model.condition
+        return None if condition is None else condition.prompt
+
+    def ask(self, visitor: Visitor, prompt: str | None) -> None:
+        """Another prompt; nothing for the app's own.
+
+        Raises:
+            HspaceError: One that is too long.
+        """
+        visitor.change(prompt=(prompt or "").strip() or None)
 
     def photo(self, visitor: Visitor, path: str | None) -> str:
         """A photo instead of a sample; how well the model draws it.

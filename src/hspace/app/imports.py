@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,11 +56,7 @@ def bring(visitor: Visitor, painter: Painter, files: Sequence[Path]) -> Brought:
             f"{recipes[0].name} is of another grid than this app's: start one with --steps "
             f"{len(recipe.setting.schedule)} and the recipe's --eta"
         )
-    if (condition := recipe.setting.condition) != painter.full.model.condition:
-        raise HspaceError(
-            f"{recipes[0].name} was drawn under {condition or 'no condition'}, this app draws under "
-            f"{painter.full.model.condition or 'none'}: start one with its --prompt or --label"
-        )
+    prompt = _prompt(recipe, painter, recipes[0].name)
     recipe.sampler(painter.full.model)  # of this model, tap and precision
     by_hash = {hash_of(file): file for file in tensors}
     photo = _photo(recipe, painter, by_hash)
@@ -67,7 +64,7 @@ def bring(visitor: Visitor, painter: Painter, files: Sequence[Path]) -> Brought:
     known = {hash_of(slider.file) for slider in visitor.library.values()}
     names = _added(visitor, [file for sha256, file in by_hash.items() if sha256 in wanted - known])
     try:
-        scene = _scene(recipe, visitor)
+        scene = replace(_scene(recipe, visitor), prompt=prompt)
         if photo is not None:
             visitor.photos = {PHOTO: painter.again(photo, wanted=visitor.present)}
     except HspaceError:
@@ -106,6 +103,18 @@ def _read(path: Path) -> Recipe:
         return Recipe.load(path)
     except HspaceError as error:
         raise HspaceError(str(error).replace(str(path), path.name)) from error
+
+
+def _prompt(recipe: Recipe, painter: Painter, name: str) -> str | None:
+    """The prompt of a recipe, where it is not the app's; nothing else of a condition can be chosen on the page."""
+    here, there = painter.full.model.condition, recipe.setting.condition
+    same = here if here is None or there is None else replace(here, prompt=there.prompt)
+    if same != there:
+        raise HspaceError(
+            f"{name} was drawn under {there or 'no condition'}, this app draws under {here or 'none'}: "
+            "start one with its --guidance-scale, --negative-prompt or --label"
+        )
+    return None if here == there or there is None else there.prompt
 
 
 def _photo(recipe: Recipe, painter: Painter, by_hash: dict[str, Path]) -> Inversion | None:

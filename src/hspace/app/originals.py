@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Hashable
 from weakref import WeakKeyDictionary
 
 from jaxtyping import Float
@@ -17,8 +18,8 @@ __all__ = ["Originals"]
 class Originals:
     """The pictures last asked for, by any thread.
 
-    Those of seeds are for everybody, by (preview, seed). Those of a photo are known by its inversion, and go when it
-    goes.
+    Those of seeds are for everybody, by (preview, seed, prompt) or the like. Those of a photo are known by its
+    inversion, and go when it goes.
 
     Args:
         most: Pictures of seeds in memory.
@@ -36,10 +37,10 @@ class Originals:
     def __init__(self, most: int = 64) -> None:
         self._most = most
         self._lock = threading.Lock()
-        self._of_seeds: OrderedDict[tuple[bool, int], Tensor] = OrderedDict()
+        self._of_seeds: OrderedDict[tuple[Hashable, ...], Tensor] = OrderedDict()
         self._of_photos: WeakKeyDictionary[Inversion, Tensor] = WeakKeyDictionary()
 
-    def get(self, key: tuple[bool, int] | Inversion) -> Float[Tensor, "1 c y x"] | None:
+    def get(self, key: tuple[Hashable, ...] | Inversion) -> Float[Tensor, "1 c y x"] | None:
         """A copy, which the caller may change; None where there is none."""
         with self._lock:
             if isinstance(key, Inversion):
@@ -48,7 +49,7 @@ class Originals:
                 self._of_seeds.move_to_end(key)
             return None if found is None else found.clone()
 
-    def put(self, key: tuple[bool, int] | Inversion, picture: Float[Tensor, "1 c y x"]) -> None:
+    def put(self, key: tuple[Hashable, ...] | Inversion, picture: Float[Tensor, "1 c y x"]) -> None:
         """Keep a copy; of seeds, the one not asked for the longest goes."""
         with self._lock:
             if isinstance(key, Inversion):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,10 +18,12 @@ from hspace.app.turns import Superseded, Turns
 from hspace.diffusion import Inversion, Prefixes, Sampler
 from hspace.directions import Direction
 from hspace.errors import HspaceError
+from hspace.models import Denoiser
 
 __all__ = ["Painter", "Photo", "Superseded", "photo_of"]
 
 _PREVIEW_STEPS = 5
+_PROMPTS = 64  # that need not be encoded again
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,11 +75,31 @@ class Painter:
             sampler.model, steps, schedule.etas[0], start=schedule.timesteps[0], batch_size=sampler.batch_size
         )
         sampler.setting()  # the shape of h takes a run of the network, once: now, while nobody else has hooks in it
+        self._asking = threading.Lock()  # text encoders, too, serve one at a time
+        self._asked: OrderedDict[str, Denoiser] = OrderedDict()  # by prompt
         self._turns = Turns()
         self._originals = Originals()
         self._prefixes = Prefixes(2**26)  # with a window, a slider starts from the x_t where it opens
         # One thread for all runs: OpenMP keeps a team of threads, and malloc an arena, for every thread that computes.
         self._hand = ThreadPoolExecutor(1, "hspace-painter")
+
+    def sampler(self, scene: Scene, *, quick: bool = False) -> Sampler:
+        """That of pictures or of previews, under the prompt of a scene.
+
+        Raises:
+            HspaceError: A prompt for a model that takes none.
+        """
+        own = self.quick if quick else self.full
+        if scene.prompt is None:
+            return own
+        with self._asking:
+            if scene.prompt not in self._asked:
+                self._asked[scene.prompt] = own.model.conditioned(scene.prompt)
+            self._asked.move_to_end(scene.prompt)
+            while len(self._asked) > _PROMPTS:
+                self._asked.popitem(last=False)
+            model = self._asked[scene.prompt]
+        return Sampler.on(model, own.setting(), batch_size=own.batch_size)
 
     def draw(
         self,
@@ -99,24 +123,25 @@ class Painter:
             Superseded: It is no longer wanted.
             HspaceError: A photo that there is not; directions that do not fit the model.
         """
-        sampler = self.quick if quick else self.full
+        sampler = self.sampler(scene, quick=quick)
         photo, edit = photo_of(scene, photos), scene.edit(directions)
         inversion = None if photo is None else photo.quick if quick else photo.full
-        key = (quick, scene.seed) if inversion is None else inversion
+        key = (quick, scene.seed, scene.prompt) if inversion is None else inversion
+        kept = edit is None and (inversion is None or scene.prompt is None)
 
         def check(*_: object) -> None:
             if not wanted():
                 raise Superseded
 
         check()
-        found = None if edit else self._originals.get(key)
+        found = self._originals.get(key) if kept else None
         if found is None:
             with self._turns.taken(first=quick, wanted=wanted):
-                found = None if edit else self._originals.get(key)  # drawn for somebody else meanwhile?
+                found = self._originals.get(key) if kept else None  # drawn for somebody else meanwhile?
                 if found is None:
                     latents = [scene.seed] if inversion is None else inversion
                     found = self._hand.submit(sampler.run, latents, edit, visit=check, prefixes=self._prefixes).result()
-                    if edit is None:
+                    if kept:
                         self._originals.put(key, found)
         check()  # or an old picture would come after a new one
         return found

@@ -15,6 +15,7 @@ __all__ = ["LIMIT", "Scene"]
 LIMIT = 5.0
 """Sliders go from -LIMIT to LIMIT, in standard deviations of h."""
 _HIGHEST = 2**63  # of seeds and timesteps
+_LONGEST = 1000  # characters of a prompt
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,11 @@ class Scene:
         strengths: By slider; those at 0 are left out.
         window: Timesteps first >= t >= last at which edits act; None: all.
         injection: How shifts go in; None: as the directions were found to.
+        prompt: Of a text-to-image model; None: the app's own.
 
     Raises:
-        HspaceError: A seed below 0, a strength beyond the limit or no number, a window that goes upwards.
+        HspaceError: A seed below 0, a strength beyond the limit or no number, a window that goes upwards, a prompt that
+            is too long.
 
     Example:
         >>> from hspace.app.scene import Scene
@@ -42,6 +45,7 @@ class Scene:
     strengths: Mapping[str, float] = field(default_factory=dict)
     window: tuple[int, int] | None = None
     injection: Injection | None = None
+    prompt: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < _HIGHEST:
@@ -53,6 +57,8 @@ class Scene:
             raise HspaceError("a window goes from a high timestep down to a low one, 0 at the least")
         if self.injection is not None and self.injection not in get_args(Injection):
             raise HspaceError(f"injection must be one of {', '.join(get_args(Injection))}, not {self.injection!r}")
+        if len(self.prompt or "") > _LONGEST:
+            raise HspaceError(f"a prompt has at most {_LONGEST} characters, not {len(self.prompt or '')}")
         moved = {name: float(strength) for name, strength in self.strengths.items() if strength != 0}
         object.__setattr__(self, "strengths", moved)  # a copy: nobody else's, and equal for what looks the same
 
@@ -86,6 +92,7 @@ class Scene:
             "strengths": dict(self.strengths),
             "window": None if self.window is None else list(self.window),
             "injection": self.injection,
+            "prompt": self.prompt,
         }
 
     @classmethod
@@ -102,6 +109,7 @@ class Scene:
                 "strengths": dict(strengths),
                 "window": None | [int(), int()] as window,
                 "injection": None | "symmetric" | "asymmetric" as injection,
+                "prompt": str() | None as prompt,
             } if not any(isinstance(number, bool) for number in (seed, *(window or ()))):
                 pass
             case _:
@@ -111,4 +119,4 @@ class Scene:
                 raise HspaceError("not the state of sliders: a strength is a number by name")
             if not abs(strength) <= LIMIT:
                 raise HspaceError(f"the slider {name!r} goes from {-LIMIT:g} to {LIMIT:g}")
-        return cls(seed, photo, strengths, None if window is None else (window[0], window[1]), injection)
+        return cls(seed, photo, strengths, None if window is None else (window[0], window[1]), injection, prompt)

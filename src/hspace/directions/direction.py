@@ -215,7 +215,7 @@ class Direction:
         return replace(self, vectors=self.vectors * scale)
 
     def retimed(self, setting: Setting, *, rescale: bool = True) -> Direction:
-        """For another grid, eta or injection; see `hspace.directions.retime`. The prompt stays that it was found under.
+        """For another grid, eta or injection; see `hspace.directions.retime`. The prompt stays as it was.
 
         Raises:
             HspaceError: Another model, or a grid that reaches where the direction knows nothing.

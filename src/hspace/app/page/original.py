@@ -15,7 +15,10 @@ __all__ = ["original"]
 
 
 def original(here: Here) -> list[gr.components.Component]:
-    """The controls, those that a recipe sets: seed, first and last timestep, injection."""
+    """The controls, those that a recipe sets: seed, first and last timestep, injection, prompt."""
+    own = here.handlers.prompt
+    prompt = gr.Textbox("", label="Prompt", placeholder=own or "", visible=own is not None, elem_id="prompt")
+    changed(prompt.submit, here.handlers.ask, [prompt], here, "prompt")
     with gr.Row():
         seed = gr.Number(0, label="Seed", precision=0, minimum=0, elem_id="seed", min_width=120)
         lock = gr.Checkbox(False, label="Lock the seed", elem_id="lock", min_width=120)
@@ -29,7 +32,7 @@ def original(here: Here) -> list[gr.components.Component]:
     drawn(zeroed.then, here)
     advanced = _advanced(here)
     _photo(here)
-    return [seed, *advanced]
+    return [seed, *advanced, prompt]
 
 
 def _reset(handlers: Handlers) -> Callable[[Visitor, int, float | None], int]:

@@ -60,7 +60,7 @@ class Prompts:
         try:
             with torch.no_grad():
                 own, *others = self._encode(self.pipeline, condition)
-        except (ValueError, RuntimeError, AttributeError, TypeError) as error:  # text encoders that are not there
+        except Exception as error:  # of text encoders and tokenizers, each its own
             raise HspaceError(f"{type(self.pipeline).__name__} can't encode the prompt ({short(error)})") from error
         self._check_width(own["encoder_hidden_states"].shape[-1])
         return Branches((*others, own), condition.guidance_scale, condition.shifted == "both")
