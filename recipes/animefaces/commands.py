@@ -111,7 +111,8 @@ def stages(work: Path, data: Path, size: Size = FULL) -> list[Stage]:
             (
                 (
                     f"hspace supervised {of} --scorer {SCORER} {attributes} --samples {n.scored} "
-                    f"--extremes {n.extremes} --unit-samples {n.unit_scored} --steps {n.steps_scored} --out {work}/annotated.safetensors"
+                    f"--extremes {n.extremes} --unit-samples {n.unit_scored} --steps {n.steps_scored} "
+                    f"--out {work}/annotated.safetensors"
                 ),
             ),
             resumes=True,
