@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ __all__ = ["FAMILIES", "GUIDED", "PROMPTED", "STEPS", "Family"]
 STEPS = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Family:
     """A family of models.
 
@@ -32,12 +32,17 @@ class Family:
     instead: Mapping[str, Any]
 
     def load(self, dtype: torch.dtype | None = None, **changes: Any) -> hspace.Denoiser:
-        """A new model under its condition, on the CPU."""
-        return hspace.load(self.build(), "cpu", dtype, **{**self.asked, **changes})
+        """The model under its condition, on the CPU; the same one every time, which nobody changes."""
+        return _loaded(self, dtype, tuple(sorted({**self.asked, **changes}.items())))
 
     def sampler(self, eta: float = 0.0, dtype: torch.dtype | None = None, **changes: Any) -> hspace.Sampler:
         """On a few steps."""
         return hspace.Sampler(self.load(dtype, **changes), STEPS, eta, batch_size=4)
+
+
+@cache
+def _loaded(family: Family, dtype: torch.dtype | None, asked: tuple[tuple[str, Any], ...]) -> hspace.Denoiser:
+    return hspace.load(family.build(), "cpu", dtype, **dict(asked))
 
 
 _TEXT: dict[str, Any] = {"prompt": "a cat", "negative_prompt": "a dog", "guidance_scale": 3.0}
