@@ -42,8 +42,9 @@ class Size:
     per_iteration: int = 8
     minutes: float = 45
     iterations: int = 27
-    judged: int = 4
+    judged: int = 3
     controls: int = 20
+    unit_judged: int = 8
     dtype: str = "bfloat16"
 
 
@@ -129,6 +130,15 @@ def stages(work: Path, data: Path, size: Size = FULL) -> list[Stage]:
             ),
         ),
         Stage(
+            "learned-strip",
+            (
+                (
+                    f"hspace edit {work}/learned.safetensors {of} --seeds 10,13 --steps {n.steps_of_one} --eta 1 "
+                    f"--strengths=-2,0,2 --out {work}/learned.png"
+                ),
+            ),
+        ),
+        Stage(
             "invert",
             (
                 (
@@ -170,7 +180,7 @@ def stages(work: Path, data: Path, size: Size = FULL) -> list[Stage]:
             (
                 (
                     f"hspace evaluate {work}/learned.safetensors {of} --scorer {SCORER} --direction learned0 "
-                    f"--samples {n.judged} --strengths 0,3 --controls {n.controls} --unit-samples {n.unit_scored} "
+                    f"--samples {n.judged} --strengths 0,3 --controls {n.controls} --unit-samples {n.unit_judged} "
                     f"--out {work}/learned.json"
                 ),
             ),
@@ -180,8 +190,8 @@ def stages(work: Path, data: Path, size: Size = FULL) -> list[Stage]:
             "report",
             (
                 (
-                    f"hspace report {work}/learned.safetensors {of} --scorer {SCORER} --samples {n.judged} "
-                    f"--strengths=-3,3 --controls 0 --unit-samples {n.unit_scored} --out {work}/learned.html"
+                    f"hspace report {work}/learned.safetensors {of} --scorer {SCORER} --samples 2 "
+                    f"--strengths=-3,3 --controls 0 --unit-samples {n.unit_judged} --shown 1 --out {work}/learned.html"
                 ),
             ),
         ),

@@ -98,6 +98,7 @@ def test_every_command_runs_on_a_network_of_someone_elses(
         iterations=2,
         judged=2,
         controls=2,
+        unit_judged=2,
         dtype="float32",
     )
     work = tmp_path / "work"
@@ -111,8 +112,8 @@ def test_every_command_runs_on_a_network_of_someone_elses(
             for key in file.keys():  # noqa: SIM118  # it is no dict
                 tensor = file.get_tensor(key)
                 assert not tensor.is_floating_point() or bool(tensor.isfinite().all()), (name, key)
-    for name in ("anime-jacobian", "anime-learned"):
-        assert Image.open(tmp_path / f"{name}.png").width > 64
+    for picture in (tmp_path / "anime-jacobian.png", work / "learned.png", work / "swap.png"):
+        assert Image.open(picture).width > 64
     assert Image.open(work / "both.png").height > 64
     assert (work / "learned.html").stat().st_size > 10_000
 
