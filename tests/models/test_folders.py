@@ -27,11 +27,14 @@ POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4665...\nsize 
 PAGE = "<!DOCTYPE html>\n<html><body>Not found</body></html>"
 
 
+FAMILIES = ("stable_diffusion", "stable_diffusion_xl", "stable_diffusion_3", "pixart", "ldm", "dit")
+
+
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("saved")
-    for kind in (pipelines.stable_diffusion, pipelines.stable_diffusion_xl, pipelines.ldm, pipelines.dit):
-        kind().save_pretrained(root / kind.__name__)
+    for name in FAMILIES:
+        getattr(pipelines, name)().save_pretrained(root / name)
     return root
 
 
@@ -457,7 +460,7 @@ def test_shards(text: Path, saved: Path) -> None:
     assert model.notes == ()
 
 
-@pytest.mark.parametrize("name", ["stable_diffusion", "stable_diffusion_xl", "ldm", "dit"])
+@pytest.mark.parametrize("name", FAMILIES)
 def test_bin_as_repositories_of_old_have_it(saved: Path, tmp_path: Path, name: str) -> None:
     folder = Path(shutil.copytree(saved / name, tmp_path / "old"))
     as_bin(folder)
@@ -471,16 +474,16 @@ def test_bin_with_objects_in_it_is_not_read(text: Path) -> None:
         hspace.load(text)
 
 
-@pytest.mark.parametrize("name", ["stable_diffusion", "stable_diffusion_xl", "ldm", "dit"])
+@pytest.mark.parametrize("name", FAMILIES)
 def test_a_variant_alone_is_read_with_a_note(saved: Path, tmp_path: Path, name: str) -> None:
     folder = Path(shutil.copytree(saved / name, tmp_path / "half"))
     as_variant(folder)
     model = hspace.load(folder, device="cpu")
-    network = "transformer" if name == "dit" else "unet"
+    network = "unet" if (folder / "unet").is_dir() else "transformer"
     assert model.dtype == torch.float32
-    expected = load_file(saved / name / network / NETWORK)["conv_in.weight" if name != "dit" else "proj_out_2.bias"]
-    weights = model.network.state_dict()["conv_in.weight" if name != "dit" else "proj_out_2.bias"]
-    assert torch.equal(weights, expected.half().float())
+    state = model.network.state_dict()
+    for key, weight in load_file(saved / name / network / NETWORK).items():
+        assert torch.equal(state[key], weight.half().float())
     (note,) = [note for note in model.notes if "variant" in note]
     assert note.startswith("the folder has a variant of the weights only: ")
     assert f"{network} fp16" in note

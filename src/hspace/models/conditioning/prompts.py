@@ -68,7 +68,10 @@ class Prompts:
     def _check_width(self, found: int) -> None:
         """Parts of different models, as SD 1's U-Net beside SD 2's text encoder, differ here first."""
         config: Any = network_of(self.pipeline).config
-        expected = config.get("cross_attention_dim" if hasattr(self.pipeline, "unet") else "caption_channels")
+        names = (
+            ("cross_attention_dim",) if hasattr(self.pipeline, "unet") else ("caption_channels", "joint_attention_dim")
+        )
+        expected = next((config[name] for name in names if name in config), None)
         if isinstance(expected, int) and expected != found:
             raise HspaceError(
                 f"{type(self.pipeline).__name__}: the network takes {expected} numbers of each token, its text "
