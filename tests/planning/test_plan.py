@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.jobs.launching import launched
 from tests.planning import merging
@@ -83,13 +83,8 @@ def test_nothing_to_plan(wrong: str) -> None:
         planned(PCA, COSTS, **{"samples": 10, "steps": 4, wrong: 0})
 
 
-@given(
-    samples=st.integers(2, 40),
-    batch=st.integers(1, 9),
-    k=st.integers(1, 4),
-    joint=st.booleans(),
-    size=st.integers(2, 12),
-)
+@settings(max_examples=25)
+@given(st.integers(5, 40), st.integers(1, 9), st.integers(1, 4), st.booleans(), st.integers(2, 12))
 def test_states_have_the_bytes_that_are_planned(samples: int, batch: int, k: int, joint: bool, size: int) -> None:
     pca = hspace.PCA(k, sketch_size=size, joint=joint)
     found, costs = pca.sketches("cpu"), replace(COSTS, clouds=1 if joint else 3, cloud=50, h_bytes=8)
