@@ -146,18 +146,27 @@ def test_stable_diffusion_of_old(tmp_path: Path, prediction_type: str) -> None:
         assert torch.equal(model.to_pictures(x_t), expected.to_pictures(x_t))
 
 
-def test_dit_of_facebook(tmp_path: Path) -> None:
-    """Its class had another name, and options of others; DiTTransformer2DModel is no subclass of it."""
-    pipelines.dit().save_pretrained(tmp_path / "old")
+@pytest.mark.parametrize(
+    ("pipeline", "condition"),
+    [(pipelines.dit, {"label": 3}), (pipelines.pixart, {"prompt": "smile"})],
+    ids=["facebook/DiT-XL-2-256", "PixArt-alpha/PixArt-XL-2-512x512"],
+)
+def test_transformers_under_their_old_name(
+    tmp_path: Path, pipeline: Callable[[], Any], condition: dict[str, Any]
+) -> None:
+    """With options of others; the classes of today are no subclasses of that of old."""
+    pipeline().save_pretrained(tmp_path / "old")
     shutil.copytree(tmp_path / "old", tmp_path / "new")
     config = tmp_path / "old" / "transformer" / "config.json"
-    others = {"cross_attention_dim": None, "double_self_attention": False, "only_cross_attention": False}
-    write(config, read(config) | {"_class_name": "Transformer2DModel", "num_vector_embeds": None, **others})
+    others = {"double_self_attention": False, "only_cross_attention": False, "num_vector_embeds": None}
+    write(config, read(config) | {"_class_name": "Transformer2DModel", **others})
     index = tmp_path / "old" / "model_index.json"
-    labels = {"id2label": {"0": "tench, Tinca tinca", "1": "goldfish, Carassius auratus"}}
+    labels = (
+        {"id2label": {"0": "tench, Tinca tinca", "1": "goldfish, Carassius auratus"}} if "label" in condition else {}
+    )
     write(index, read(index) | labels | {"transformer": ["diffusers", "Transformer2DModel"]})
-    model = hspace.load(tmp_path / "old", device="cpu", label=3)
-    expected = hspace.load(tmp_path / "new", device="cpu", label=3)
+    model = hspace.load(tmp_path / "old", device="cpu", **condition)
+    expected = hspace.load(tmp_path / "new", device="cpu", **condition)
     assert model.weight_hash == expected.weight_hash
     x_t = torch.randn(1, *model.image_shape, generator=torch.Generator().manual_seed(0))
     assert torch.equal(model.predict(x_t, 500).eps, expected.predict(x_t, 500).eps)
