@@ -119,6 +119,15 @@ def stages(work: Path, data: Path, size: Size = FULL) -> list[Stage]:
             resumes=True,
         ),
         Stage(
+            "annotated-strip",
+            (
+                (
+                    f"hspace edit {work}/annotated.safetensors {of} --seeds 10,13 --strengths=-4,0,4 "
+                    f"--out {work}/annotated.png"
+                ),
+            ),
+        ),
+        Stage(
             "learned",
             (
                 (
