@@ -40,6 +40,7 @@ class Size:
     reconstructor: str = "resnet18"
     span: int = 32
     per_iteration: int = 8
+    checked: int = 200
     minutes: float = 45
     iterations: int = 27
     judged: int = 3
@@ -119,13 +120,23 @@ def stages(work: Path, data: Path, size: Size = FULL) -> list[Stage]:
             resumes=True,
         ),
         Stage(
+            "annotated-strip",
+            (
+                (
+                    f"hspace edit {work}/annotated.safetensors {of} --seeds 10,13 --strengths=-4,0,4 "
+                    f"--out {work}/annotated.png"
+                ),
+            ),
+        ),
+        Stage(
             "learned",
             (
                 (
                     f"hspace learn {of} --directions {n.learned} --span {n.span} --samples {n.samples} "
                     f"--per-iteration {n.per_iteration} --iterations {n.iterations} --minutes {n.minutes:g} "
                     f"--steps {n.steps_learned} --reconstructor {n.reconstructor} --adversarial 0 --noise 0.05 "
-                    f"--max-strength 8 --min-strength 2 --work {work}/learning --out {work}/learned.safetensors"
+                    f"--max-strength 8 --min-strength 2 --checked {n.checked} "
+                    f"--work {work}/learning --out {work}/learned.safetensors"
                 ),
             ),
         ),

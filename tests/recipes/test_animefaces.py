@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import importlib
+import json
 import re
 import shutil
 import sys
@@ -32,7 +33,7 @@ def recipe() -> Iterator[Any]:
     """Its modules, which import each other as scripts do."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(ROOT / "recipes" / "animefaces")
-        names = ("attributes", "commands", "figures")
+        names = ("attributes", "commands", "figures", "run")
         yield {name: importlib.import_module(name) for name in names}
         for name in names:
             patch.delitem(sys.modules, name)
@@ -94,6 +95,7 @@ def test_every_command_runs_on_a_network_of_someone_elses(
         span=2,
         reconstructor="lenet",
         per_iteration=2,
+        checked=4,
         minutes=1,
         iterations=2,
         judged=2,
@@ -116,6 +118,15 @@ def test_every_command_runs_on_a_network_of_someone_elses(
         assert Image.open(picture).width > 64
     assert Image.open(work / "both.png").height > 64
     assert (work / "learned.html").stat().st_size > 10_000
+
+
+def test_a_stage_runs_once_and_says_what_it_cost(recipe: Any, tmp_path: Path) -> None:
+    stage = recipe["commands"].Stage("version", ("hspace --version",))
+    for _ in range(2):
+        recipe["run"].run(stage, tmp_path / "work")
+    (cost,) = (tmp_path / "work" / "costs.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(cost)["command"] == "hspace --version"
+    assert json.loads(cost)["cpu_minutes"] > 0
 
 
 def test_the_page_shows_the_commands_that_the_recipe_runs(recipe: Any) -> None:

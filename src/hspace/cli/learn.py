@@ -57,6 +57,7 @@ def command(
     noise: Annotated[float, typer.Option(help="On what the reconstructor sees, at most.")] = 0.1,
     adversarial: Annotated[float, typer.Option(help="Weight of the discriminator; 0: none.")] = 0.1,
     real: Annotated[Path | None, typer.Option(help="Folder of real pictures for the discriminator.")] = None,
+    checked: Annotated[int, typer.Option(help="Fresh samples that accuracy is measured on in the end.")] = 200,
     segment: Annotated[int, typer.Option(help="Steps in one graph: memory for time.")] = 1,
     seed: Annotated[int, typer.Option(help="Of the training.")] = 0,
     folder: Annotated[Path, typer.Option("--work", help="Folder for state, log and strips of the training.")] = Path(
@@ -119,6 +120,7 @@ def command(
         noise=noise,
         adversarial_weight=adversarial,
         segment=segment,
+        checked=checked,
         seed=seed,
         injection=options.parse_injection(injection),
     )
