@@ -99,7 +99,7 @@ def test_every_command_runs_on_a_network_of_someone_elses(
         minutes=1,
         iterations=2,
         judged=2,
-        controls=2,
+        controls=19,
         unit_judged=2,
         dtype="float32",
     )
