@@ -9,7 +9,7 @@ import torch
 from tests import tiny
 from torch import nn
 
-from hspace.models import weights
+from hspace.models import hashes
 from hspace.models.denoiser import weight_hash
 from hspace.models.hashes import known_hash, remember_hash, same_weights
 
@@ -90,7 +90,7 @@ def test_made_in_inference_mode() -> None:
 def test_a_network_is_not_kept_alive() -> None:
     network = nn.Linear(2, 2)
     remember_hash(network, "0" * 16)
-    before = len(weights._KNOWN)
+    before = len(hashes._KNOWN)
     del network
     gc.collect()
-    assert len(weights._KNOWN) < before
+    assert len(hashes._KNOWN) < before

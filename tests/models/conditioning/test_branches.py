@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hspace.models import Condition, Denoiser
 from hspace.models.conditioning import Branches, Conditioner
-from hspace.models.replay import repeated
+from hspace.models.replay import repeat
 
 SIZES = st.integers(1, 4)
 
@@ -57,7 +57,7 @@ def test_a_shift_goes_into_all_passes_or_the_last(n: int, shift_all: bool) -> No
 def test_blocks_lie_within_each_pass(n: int, times: int) -> None:
     """Row i of a pass belongs to sample i mod n, as in `Denoiser.decode`."""
     h = torch.arange(2 * n)
-    found = repeated(h, times, 2).reshape(2, times, n)
+    found = repeat(h, times, 2).reshape(2, times, n)
     assert torch.equal(found, h.reshape(2, 1, n).expand(2, times, n))
 
 
