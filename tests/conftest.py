@@ -21,7 +21,7 @@ from jaxtyping import install_import_hook
 # float, as it does for mypy.
 install_import_hook("hspace", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
-settings.register_profile("hspace", deadline=None, max_examples=10, derandomize=True)
+settings.register_profile("hspace", deadline=None, max_examples=15, derandomize=True)
 settings.load_profile("hspace")
 
 pytest_plugins = ["tests.browser"]  # for pages: its fixtures
